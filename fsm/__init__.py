@@ -1,0 +1,28 @@
+"""How the protocol behaves: state machines that do no I/O.
+
+Fully deterministic: no module here opens a socket, reads a clock or draws a random
+number.  Time is an argument, randomness is passed to constructors; the same inputs
+give the same outputs, byte for byte.  The names below are the public ones.
+"""
+
+from .channel import Channel, ChannelError, ChunkStream, KeyCache
+from .handshake import Handshake, Local, Session, State
+from .machine import LocalProtocolError, Row, States, Table, TableError, compiled, shared
+
+__all__ = [
+    "Channel",
+    "ChannelError",
+    "ChunkStream",
+    "Handshake",
+    "KeyCache",
+    "Local",
+    "LocalProtocolError",
+    "Row",
+    "Session",
+    "State",
+    "States",
+    "Table",
+    "TableError",
+    "compiled",
+    "shared",
+]

@@ -1,0 +1,600 @@
+"""The handshake: from the first byte of a TCP connection to mutual acceptance.
+
+Two rules.  Everything that decides how a handshake goes is in this module; and this
+module does not know who is welcome: between `Authenticated` and `admit` or `refuse` it
+waits for somebody else's verdict.
+
+Both sides run the same table.  Neither waits for the other before it speaks: the
+connection message goes out at once, the metadata as soon as theirs is checked, the
+answer as soon as the verdict is given.  The role matters in two places only: which
+nonce is whose, and which timeout applies (5 s for an incoming handshake, 10 s for an
+outgoing attempt; dialling counts too, so the caller may give the deadline).
+
+=============  =========================================================================
+state          waits for
+=============  =========================================================================
+IDLE           `start`
+GREETING       their connection message: decoded, then proof of work, then key
+METADATA       their metadata, encrypted: proves their key; are they ourselves?
+VERDICT        `admit` or `refuse`; what they send meanwhile waits, unread
+ANSWER         their answer to our acceptance
+ESTABLISHED    `hand_over` to whoever exchanges messages
+HANDED_OVER    nothing: somebody else owns the bytes now
+CLOSED         nothing: the last event was `Closed`
+=============  =========================================================================
+
+Checks are cheapest first, as the protocol has them: decode, then hash, then agree on a
+key.  A bad proof of work, and all else that fails before the verdict, closes without a
+word; a refusal is sent encrypted, and then nothing of theirs is read any more.  One
+absolute deadline covers everything up to `ESTABLISHED`; bytes never move it.
+
+Not in the table: bytes.  They are cut and decoded before a trigger is fired, and the
+trigger is given the result; so a step cannot fail half-way.  The end of their stream
+is acted on once the bytes before it have been read: a refusal that arrives with it,
+before our verdict, is still heard.
+
+Source: the authentication procedure of the reference node, 2019 and 2026, and its
+observed behaviour; the order of the checks is that of 2026.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import attrs
+
+from ..spec.binary import DecodeError
+from ..spec.events import (
+    Authenticated,
+    Closed,
+    ConnectionMessageReceived,
+    Established,
+    HandshakeEvent,
+    Remote,
+)
+from ..spec.hello import (
+    ANSWER,
+    CONNECTION_MESSAGE,
+    CONNECTION_METADATA,
+    FRAME_MAX_SIZE,
+    MESSAGE_NONCE_SIZE,
+    NONCE_OFFSET,
+    Ack,
+    Answer,
+    ConnectionMessage,
+    ConnectionMetadata,
+    Nack,
+    NackV0,
+    frame_connection_message,
+    nack_for,
+)
+from ..spec.identity import DEFAULT_DIFFICULTY, Identity, target_of
+from ..spec.limits import FRAME_WIRE_MAX, TAG_SIZE, Limits
+from ..spec.motive import Motive
+from ..spec.point import Point
+from ..spec.reasons import UNKNOWN, Direction, Disconnection, ErrorKind, P2pError, Reason
+from ..spec.version import MAINNET, Network, Version
+from .channel import Channel, ChannelError, Frames, KeyCache, derive_nonces
+from .machine import LocalProtocolError, Row, States, Table, Trigger, compiled, shared
+
+
+class State(States):
+    """Where a handshake stands."""
+
+    IDLE = "nothing sent yet"
+    GREETING = "our connection message is out, theirs is awaited"
+    METADATA = "a key is agreed, their encrypted metadata is awaited"
+    VERDICT = "they are authenticated; we have to admit or refuse them"
+    ANSWER = "we have accepted, their answer is awaited"
+    ESTABLISHED = "both have accepted"
+    HANDED_OVER = "messages are exchanged, by somebody else"
+    CLOSED = "over, for the reason in the last event"
+
+
+_LIVE: Final = (
+    State.IDLE,
+    State.GREETING,
+    State.METADATA,
+    State.VERDICT,
+    State.ANSWER,
+    State.ESTABLISHED,
+)
+
+# fmt: off
+TABLE: Final = Table("handshake", State, State.IDLE, (
+    #   trigger          source             dest               guard  after
+    Row("start",         State.IDLE,        State.GREETING,    (),    ("_begin",)),
+    Row("greet",         State.GREETING,    State.METADATA,    (),    ("_reply",)),
+    Row("authenticate",  State.METADATA,    State.VERDICT,     (),    ("_ask",)),
+    Row("admit",         State.VERDICT,     State.ANSWER,      (),    ("_accept",)),
+    Row("refuse",        State.VERDICT,     State.CLOSED,      (),    ("_say_no",)),
+    Row("establish",     State.ANSWER,      State.ESTABLISHED, (),    ("_finish",)),
+    Row("hand_over",     State.ESTABLISHED, State.HANDED_OVER, (),    ()),
+    Row("end",           _LIVE,             State.CLOSED,      (),    ("_give_up",)),
+))
+# fmt: on
+
+#: States in which nothing can happen any more.
+OVER: Final = frozenset(TABLE.final)
+
+#: Largest plaintext that a peer's metadata or answer can have.
+METADATA_SIZE: Final = CONNECTION_METADATA.size or 0
+ANSWER_MAX_SIZE: Final = ANSWER.max_size or 0
+
+
+@attrs.define(eq=False)
+class _Fact:
+    """What a trigger is given: the results of what could have failed."""
+
+    frame: bytes = b""
+    event: Any = None
+    deadline: float | None = None
+    channel: Channel | None = None
+
+
+def _derived(method: str, *, init: bool = False) -> Any:
+    """Make an attribute whose default is computed from the others, once."""
+    make: Callable[[Any], Any] = operator.methodcaller(method)
+    default = attrs.Factory(make, takes_self=True)
+    return attrs.field(default=default, init=init, repr=False)
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Local:
+    """What all handshakes of one node have in common.
+
+    Args:
+        identity: our keys and stamp.
+        network: our chain name and versions.
+        random_bytes: ``random_bytes(n)`` returns n unpredictable bytes: `os.urandom`
+            outside of tests.
+        port: TCP port to announce, 0 for none.
+        metadata: what we tell authenticated peers about ourselves.
+        difficulty: proof of work asked of peers, 0 to 256.
+        limits: timeouts are taken from here.
+        runner: ``machine.shared``, or ``machine.compiled`` for simulations.
+        keys: cache of shared keys; made if not given.
+
+    Attributes:
+        fire: the triggers of the chosen runner.
+        metadata_bytes: our metadata, encoded.
+
+    Raises:
+        ValueError: difficulty out of range.
+        EncodeError: the port, or a version, does not fit its field.
+    """
+
+    identity: Identity
+    network: Network = MAINNET
+    random_bytes: Callable[[int], bytes] = attrs.field(repr=False)
+    port: int = 0
+    metadata: ConnectionMetadata = attrs.field(factory=ConnectionMetadata)
+    difficulty: float = DEFAULT_DIFFICULTY
+    limits: Limits = attrs.field(factory=Limits)
+    runner: Callable[[Table, type], Mapping[str, Trigger]] = shared
+    keys: KeyCache = _derived("_make_keys", init=True)
+    fire: Mapping[str, Trigger] = _derived("_choose_runner")
+    metadata_bytes: bytes = _derived("_encode_metadata")
+    _hello: bytes = _derived("_frame_hello")
+
+    def _make_keys(self) -> KeyCache:
+        return KeyCache(self.identity.secret_key, target_of(self.difficulty))
+
+    def _choose_runner(self) -> Mapping[str, Trigger]:
+        return _FIRE[self.runner]
+
+    def _encode_metadata(self) -> bytes:
+        return CONNECTION_METADATA.encode(self.metadata)
+
+    def _frame_hello(self) -> bytes:
+        return frame_connection_message(
+            ConnectionMessage(
+                self.port,
+                self.identity.public_key,
+                self.identity.proof_of_work_stamp,
+                bytes(MESSAGE_NONCE_SIZE),
+                self.network.announced,
+            )
+        )
+
+    def hello(self) -> bytes:
+        """Return our framed connection message with a fresh nonce.
+
+        Encoded once; only the 24 bytes of the nonce differ between connections.
+        """
+        frame = self._hello
+        nonce = self.random_bytes(MESSAGE_NONCE_SIZE)
+        return frame[:NONCE_OFFSET] + nonce + frame[NONCE_OFFSET + MESSAGE_NONCE_SIZE :]
+
+
+@attrs.frozen
+class Session:
+    """What a finished handshake hands over.
+
+    Attributes:
+        channel: keys and nonces, to go on with.
+        rest: bytes of theirs that came behind their answer.
+        eof: whether their stream has ended after ``rest``.
+        remote: who they are.
+        version: the versions agreed on.
+    """
+
+    channel: Channel = attrs.field(repr=False)
+    rest: bytes
+    eof: bool
+    remote: Remote
+    version: Version
+
+
+@attrs.define(eq=False)
+class Handshake:
+    """One handshake, either role.
+
+    Feed it, then drain bytes, then events, then re-arm: after any input call
+    `data_to_send` and `next_event` until they give nothing, and ask `next_timeout`.
+    When the last event is `Closed`, send what `data_to_send` still gives (a refusal),
+    then close the connection; better, shut the writing side down and read on for a
+    moment, since closing over unread bytes can destroy what was just sent.
+
+    Every ``now`` is monotonic seconds of one clock and never decreases.
+
+    Args:
+        local: what we are.
+        incoming: True if the other side dialled.
+    """
+
+    _local: Local
+    incoming: bool
+    state: State = attrs.field(default=State.IDLE, init=False)
+    _frames: Frames = attrs.field(factory=Frames, init=False)
+    _outbox: bytes = attrs.field(default=b"", init=False)
+    _events: deque[HandshakeEvent] = attrs.field(
+        factory=deque[HandshakeEvent], init=False
+    )
+    _deadline: float | None = attrs.field(default=None, init=False)
+    _sent: bytes = attrs.field(default=b"", init=False)
+    _eof: bool = attrs.field(default=False, init=False)
+    _channel: Channel | None = attrs.field(default=None, init=False, repr=False)
+    _greeting: ConnectionMessageReceived | None = attrs.field(default=None, init=False)
+    _verdict: Authenticated | None = attrs.field(default=None, init=False)
+
+    # -- inputs ------------------------------------------------------------------------
+
+    def start(self, now: float, deadline: float | None = None) -> None:
+        """Send our connection message and set the one deadline of this handshake.
+
+        Args:
+            now: the present.
+            deadline: monotonic seconds; by default ``now`` plus the limit for the role.
+
+        Raises:
+            LocalProtocolError: it was started before, or is over.
+        """
+        if deadline is None:
+            limits = self._local.limits
+            deadline = now + (
+                limits.authentication_timeout
+                if self.incoming
+                else limits.connection_timeout
+            )
+        # Not drawn unless it can be used: a refused call changes nothing, and that
+        # includes the state of the random source.
+        hello = self._local.hello() if self.state is State.IDLE else b""
+        self._fire("start", _Fact(frame=hello, deadline=deadline))
+        self._advance(now)
+
+    def receive_data(self, data: bytes | bytearray | memoryview, now: float) -> None:
+        """Take bytes of theirs; ``b""`` is the end of their stream.  Never raises.
+
+        Args:
+            data: any number of bytes; need not outlive the call.  At most
+                `read_allowance`, or the handshake ends.
+            now: the present.
+        """
+        if self.over or self._late(now):
+            return
+        if len(data) == 0:
+            self._eof = True
+        elif not self._eof:
+            self._frames.feed(data)
+        self._advance(now)
+
+    def admit(self, now: float) -> None:
+        """Accept them: send the acceptance and wait for theirs.
+
+        Raises:
+            LocalProtocolError: not in `VERDICT`, or no common version.
+        """
+        frame = b""
+        if self._verdict is not None and self.state is State.VERDICT:
+            agreement = self._verdict.agreement
+            if isinstance(agreement, Motive):
+                why = f"no common version ({agreement.name.lower()})"
+                raise LocalProtocolError("admit", self.state.name, why)
+            frame = self._seal_answer(Ack())
+        self._fire("admit", _Fact(frame))
+        self._advance(now)
+
+    def refuse(self, motive: Motive, points: tuple[Point, ...], now: float) -> None:
+        """Refuse them: send a nack they can read; `Closed` follows at once.
+
+        Args:
+            motive: why.
+            points: other nodes to try, at most 100.
+            now: the present.
+
+        Raises:
+            LocalProtocolError: not in `VERDICT`.
+            EncodeError: the points cannot be sent.
+        """
+        if self._verdict is None or self.state is not State.VERDICT:
+            raise LocalProtocolError("refuse", self.state.name)
+        remote = self._verdict.remote
+        announced = remote.message.version
+        frame = self._seal_answer(nack_for(announced.p2p_version, motive, points))
+        if motive.is_version_mismatch:
+            reason = Reason.AUTHENTICATION_REJECTED_NO_COMMON_PROTOCOL
+            facts: dict[str, Any] = {"announced_version": announced}
+            error = P2pError(ErrorKind.REJECTED_NO_COMMON_PROTOCOL, facts=facts)
+        else:
+            reason = Reason.AUTHENTICATION_REJECTED
+            facts = {"peer_id": remote.peer_id, "motive": motive}
+            error = P2pError(ErrorKind.REJECTED, facts=facts)
+        why = Disconnection(reason, (error,), motive)
+        self._fire("refuse", _Fact(frame, Closed(why, now)))
+
+    def close(self, now: float, reason: Disconnection = UNKNOWN) -> None:
+        """End it from our side, without a word; harmless when it is over.
+
+        Args:
+            now: the present.
+            reason: what `Closed` will say.
+        """
+        if not self.over:
+            self._end(reason, now)
+
+    def handle_timeout(self, now: float) -> None:
+        """Give up if the deadline has passed; early and repeated calls are harmless."""
+        self._late(now)
+
+    # -- outputs -----------------------------------------------------------------------
+
+    @property
+    def over(self) -> bool:
+        """Whether it is closed or handed over."""
+        return self.state in OVER
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is closed: `Closed` is, or was, its last event."""
+        return self.state is State.CLOSED
+
+    @property
+    def read_allowance(self) -> int:
+        """Most bytes that `receive_data` may be given now; 0: read nothing."""
+        return 0 if self.over or self._eof else self._frames.room
+
+    def data_to_send(self, room: int = 1 << 16) -> bytes:
+        """Return and forget up to ``room`` bytes that wait for the wire."""
+        data = self._outbox[:room]
+        self._outbox = self._outbox[room:]
+        return data
+
+    def next_event(self) -> HandshakeEvent | None:
+        """Return the oldest unread event, or None."""
+        return self._events.popleft() if self._events else None
+
+    def next_timeout(self) -> float | None:
+        """Monotonic seconds at which `handle_timeout` has something to do, or None."""
+        return self._deadline
+
+    def hand_over(self) -> Session:
+        """Give up the connection to whoever exchanges messages on it.
+
+        Raises:
+            LocalProtocolError: not in `ESTABLISHED`.
+        """
+        self._fire("hand_over", _Fact())
+        channel, verdict = self._channel, self._verdict
+        assert channel is not None
+        assert verdict is not None
+        assert isinstance(verdict.agreement, Version)
+        rest = self._frames.drain()
+        return Session(channel, rest, self._eof, verdict.remote, verdict.agreement)
+
+    # -- progress ----------------------------------------------------------------------
+
+    def _advance(self, now: float) -> None:
+        """Read whatever frames are complete, as far as the state allows."""
+        try:
+            while (read := _READERS.get(self.state)) is not None and read(self, now):
+                pass
+        except ChannelError as error:
+            self._fail(error.kind, error.detail, now)
+        except DecodeError as error:
+            self._fail(ErrorKind.DECODING_ERROR, str(error), now)
+        if self.over:
+            return
+        if len(self._frames) > FRAME_WIRE_MAX:
+            detail = f"{len(self._frames)} bytes wait, limit {FRAME_WIRE_MAX}"
+            self._fail(ErrorKind.READ_ALLOWANCE_EXCEEDED, detail, now)
+        elif self._eof and (self.state in _READERS or not len(self._frames)):
+            self._their_end(now)
+
+    def _read_greeting(self, now: float) -> bool:
+        """Their connection message: decode, check the work, agree on a key."""
+        body = self._frames.next(0, FRAME_MAX_SIZE)
+        if body is None:
+            return False
+        message = CONNECTION_MESSAGE.decode(body)
+        known = self._local.keys.meet(message.public_key, message.proof_of_work_stamp)
+        if isinstance(known, ErrorKind):
+            self._fail(known, "", now)
+            return False
+        received = len(body).to_bytes(2, "big") + body
+        if self.incoming:
+            receive, send = derive_nonces(received, self._sent)
+        else:
+            send, receive = derive_nonces(self._sent, received)
+        channel = Channel(known.shared_key, send, receive)
+        frame = b"".join(channel.seal(self._local.metadata_bytes))
+        event = ConnectionMessageReceived(known.peer_id, message, now)
+        self._fire("greet", _Fact(frame, event, channel=channel))
+        return True
+
+    def _read_metadata(self, now: float) -> bool:
+        """Their metadata: it decrypts only if they hold the key they claim."""
+        body = self._frames.next(TAG_SIZE, TAG_SIZE + METADATA_SIZE)
+        if body is None:
+            return False
+        metadata = CONNECTION_METADATA.decode(self._open(body))
+        greeting = self._greeting
+        assert greeting is not None
+        # Only now: whoever merely repeats our public key must not make us believe
+        # that his address is one of our own.
+        if greeting.peer_id == self._local.identity.peer_id:
+            self._fail(ErrorKind.MYSELF, str(greeting.peer_id), now)
+            return False
+        remote = Remote(greeting.peer_id, greeting.message, metadata)
+        agreement = self._local.network.negotiate(greeting.message.version)
+        self._fire("authenticate", _Fact(event=Authenticated(remote, agreement, now)))
+        return True
+
+    def _read_answer(self, now: float) -> bool:
+        """Their answer to our acceptance."""
+        body = self._frames.next(TAG_SIZE, TAG_SIZE + ANSWER_MAX_SIZE)
+        if body is None:
+            return False
+        answer = ANSWER.decode(self._open(body))
+        if not isinstance(answer, Ack):
+            self._end(_refused_by(answer), now)
+            return False
+        verdict = self._verdict
+        assert verdict is not None
+        assert isinstance(verdict.agreement, Version)
+        event = Established(verdict.remote, verdict.agreement, now)
+        self._fire("establish", _Fact(event=event))
+        return True
+
+    # -- endings -----------------------------------------------------------------------
+
+    def _late(self, now: float) -> bool:
+        if self._deadline is None or now < self._deadline:
+            return False
+        self._fail(ErrorKind.TIMEOUT, "", now)
+        return True
+
+    def _their_end(self, now: float) -> None:
+        if self.state is State.ESTABLISHED:
+            reason = Reason.CONNECTION_CLOSED_BY_PEER
+            self._end(Disconnection(reason, direction=Direction.READ), now)
+        else:
+            self._fail(ErrorKind.CONNECTION_CLOSED, "", now)
+
+    def _fail(self, kind: ErrorKind, detail: str, now: float) -> None:
+        """End because of an error; the reason depends on how far we were."""
+        if not detail:
+            self._end(_plain_failure(self.state, kind), now)
+        else:
+            self._end(_failure(self.state, P2pError(kind, detail)), now)
+
+    def _end(self, why: Disconnection, now: float) -> None:
+        self._fire("end", _Fact(event=Closed(why, now)))
+
+    # -- steps: run by the table, cannot fail ------------------------------------------
+
+    def _fire(self, trigger: str, fact: _Fact) -> None:
+        self._local.fire[trigger](self, fact)
+
+    def _begin(self, fact: _Fact) -> None:
+        self._outbox = self._sent = fact.frame
+        self._deadline = fact.deadline
+
+    def _reply(self, fact: _Fact) -> None:
+        self._channel = fact.channel
+        self._greeting = fact.event
+        self._outbox += fact.frame
+        self._sent = b""
+        self._events.append(fact.event)
+
+    def _ask(self, fact: _Fact) -> None:
+        self._verdict = fact.event
+        self._events.append(fact.event)
+
+    def _accept(self, fact: _Fact) -> None:
+        self._outbox += fact.frame
+
+    def _say_no(self, fact: _Fact) -> None:
+        self._outbox += fact.frame
+        self._deadline = None
+        self._events.append(fact.event)
+
+    def _finish(self, fact: _Fact) -> None:
+        self._deadline = None
+        self._events.append(fact.event)
+
+    def _give_up(self, fact: _Fact) -> None:
+        self._outbox = b""
+        self._deadline = None
+        self._events.append(fact.event)
+
+    # -- plumbing ----------------------------------------------------------------------
+
+    def _open(self, body: bytes) -> bytes:
+        assert self._channel is not None
+        return self._channel.open(body)
+
+    def _seal_answer(self, answer: Answer) -> bytes:
+        assert self._channel is not None
+        return b"".join(self._channel.seal(ANSWER.encode(answer)))
+
+
+def _failure(state: State, error: P2pError) -> Disconnection:
+    if state is State.ANSWER:
+        # Nothing that goes wrong from here on greylists anybody.
+        context = _ANSWER_CONTEXT.get(error.kind)
+        errors = (error,) if context is None else (P2pError(context), error)
+        return Disconnection(Reason.ACK_READ_ERROR, errors)
+    if state is State.ESTABLISHED:
+        reason = Reason.CONNECTION_CLOSED_BY_UNEXPECTED_ERROR
+        return Disconnection(reason, (error,))
+    return Disconnection(Reason.AUTHENTICATION_REJECTED_ERROR, (error,))
+
+
+@functools.cache
+def _plain_failure(state: State, kind: ErrorKind) -> Disconnection:
+    """Return a failure without details: made once, since floods end this way."""
+    return _failure(state, P2pError(kind))
+
+
+def _refused_by(answer: NackV0 | Nack) -> Disconnection:
+    """Make the ending for a refusal of theirs."""
+    motive = answer.motive if isinstance(answer, Nack) else Motive.NO_MOTIVE
+    facts: dict[str, Any] = {"motive": motive}
+    if isinstance(answer, Nack):
+        facts["alternative_points"] = answer.points
+    error = P2pError(ErrorKind.REJECTED_BY_NACK, facts=facts)
+    return Disconnection(Reason.AUTHENTICATION_REJECTED_BY_PEER, (error,), motive)
+
+
+#: What the reference says around an error that is met instead of an answer.
+_ANSWER_CONTEXT: Final = {
+    ErrorKind.CONNECTION_CLOSED: ErrorKind.REJECTED_SOCKET_CONNECTION,
+    ErrorKind.DECIPHER_ERROR: ErrorKind.INVALID_AUTH,
+}
+
+#: How the next frame is read, in the states that read at all.
+_READERS: Final[Mapping[State, Callable[[Handshake, float], bool]]] = {
+    State.GREETING: Handshake._read_greeting,  # pyright: ignore[reportPrivateUsage]
+    State.METADATA: Handshake._read_metadata,  # pyright: ignore[reportPrivateUsage]
+    State.ANSWER: Handshake._read_answer,  # pyright: ignore[reportPrivateUsage]
+}
+
+#: The triggers of both runners, built once.
+_FIRE: Final[Mapping[Any, Mapping[str, Trigger]]] = {
+    runner: runner(TABLE, Handshake) for runner in (shared, compiled)
+}

@@ -1,0 +1,130 @@
+"""JSON in and out of the values of this package: one strict cattrs converter.
+
+The stock converter is lenient: it would turn ``"7"`` into 7, 7.9 into 7 and ``"no"``
+into True, and write bytes as base 85.  This one takes a value of the right JSON type
+or none, writes bytes as lower-case hex digits, peer ids in Base58Check, addresses
+and points as text.  `structure` reports every fault of a document at once, each with
+its path.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NewType, TypeVar
+
+import cattrs
+from cattrs.preconf.json import make_converter
+
+from .identity import KEY_SIZE, STAMP_SIZE, PeerId
+from .point import Address, Point
+
+T = TypeVar("T")
+
+#: Bytes that appear as 64 hex digits in JSON.
+Hex32 = NewType("Hex32", bytes)
+#: Bytes that appear as 48 hex digits in JSON.
+Hex24 = NewType("Hex24", bytes)
+
+CONVERTER: Final = make_converter(forbid_extra_keys=True, detailed_validation=True)
+
+
+def _strictly(value: object, kind: type[Any]) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"{kind.__name__} wanted, not {type(value).__name__}")
+    return value
+
+
+def _number(value: object, _: type[float]) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(f"number wanted, not {type(value).__name__}")
+    return float(value)  # type: ignore[arg-type]  # checked on the line above
+
+
+def _hex(size: int) -> Callable[[object, object], bytes]:
+    def from_hex(value: object, _: object) -> bytes:
+        text: str = _strictly(value, str)
+        try:
+            raw = bytes.fromhex(text)
+        except ValueError:
+            raise ValueError("not a string of hex digits") from None
+        if len(text) != 2 * size:
+            raise ValueError(f"{len(text)} hex digits, {2 * size} wanted")
+        return raw
+
+    return from_hex
+
+
+def _parsed(parse: Callable[[str], T]) -> Callable[[object, object], T]:
+    def from_text(value: object, _: object) -> T:
+        return parse(_strictly(value, str))
+
+    return from_text
+
+
+def _enum_out(value: enum.Enum) -> object:
+    return value.name.lower()
+
+
+for _kind in (int, str, bool):
+    CONVERTER.register_structure_hook(_kind, _strictly)
+CONVERTER.register_structure_hook(float, _number)
+CONVERTER.register_structure_hook(Hex32, _hex(KEY_SIZE))
+CONVERTER.register_structure_hook(Hex24, _hex(STAMP_SIZE))
+CONVERTER.register_structure_hook(PeerId, _parsed(PeerId.parse))
+CONVERTER.register_structure_hook(Address, _parsed(Address.parse))
+CONVERTER.register_structure_hook(Point, _parsed(Point.parse))
+CONVERTER.register_unstructure_hook(bytes, bytes.hex)
+CONVERTER.register_unstructure_hook(PeerId, str)
+CONVERTER.register_unstructure_hook(Address, str)
+CONVERTER.register_unstructure_hook(Point, str)
+CONVERTER.register_unstructure_hook(enum.Enum, _enum_out)
+
+
+class ShapeError(ValueError):
+    """A document that is not JSON, or not of the right shape.
+
+    Attributes:
+        faults: one readable phrase per fault, with its path.
+    """
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = tuple(faults)
+
+
+def _phrase(exc: BaseException, _: type[Any] | None) -> str:
+    if isinstance(exc, KeyError):
+        return "missing"
+    if isinstance(exc, cattrs.ForbiddenExtraKeysError):
+        return "unknown fields: " + ", ".join(sorted(exc.extra_fields))
+    return str(exc) or type(exc).__name__
+
+
+def structure(text: str, kind: type[T], name: str) -> T:
+    """Read JSON text into a value of an attrs class.
+
+    Args:
+        text: the document.
+        kind: class to build.
+        name: what the document is called in error messages.
+
+    Raises:
+        ShapeError: every fault at once.
+    """
+    try:
+        document = json.loads(text)
+    except RecursionError:
+        raise ShapeError([f"{name}: nested too deeply"]) from None
+    except ValueError as exc:
+        raise ShapeError([f"{name}: not JSON: {exc}"]) from None
+    if not isinstance(document, dict):
+        raise ShapeError([f"{name}: an object wanted, not {type(document).__name__}"])
+    try:
+        return CONVERTER.structure(document, kind)
+    except cattrs.BaseValidationError as exc:
+        faults = cattrs.transform_error(exc, path=name, format_exception=_phrase)
+        raise ShapeError(
+            [f"{path}: {what}" for what, _, path in (f.rpartition(" @ ") for f in faults)]
+        ) from None
