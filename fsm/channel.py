@@ -105,6 +105,20 @@ class Channel:
         self.send_nonce = send_nonce
         self.receive_nonce = receive_nonce
 
+    @property
+    def fingerprints(self) -> tuple[str, str]:
+        """Eight bytes in hex for what we send with next, and for what we receive with.
+
+        One end's first is the other end's second if key and nonces agree; neither
+        tells anything about them.
+        """
+        nonces = (self.send_nonce, self.receive_nonce)
+        send, receive = (
+            hashlib.blake2b(n.to_bytes(NONCE_SIZE, "big"), digest_size=8, key=self._key)
+            for n in nonces
+        )
+        return send.hexdigest(), receive.hexdigest()
+
     def seal(self, plaintext: bytes | memoryview) -> tuple[bytes, bytes]:
         """Encrypt one chunk with the next nonce.
 

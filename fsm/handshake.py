@@ -157,14 +157,15 @@ class Local:
         difficulty: proof of work asked of peers, 0 to 256.
         limits: timeouts are taken from here.
         runner: ``machine.shared``, or ``machine.compiled`` for simulations.
-        keys: cache of shared keys; made if not given.
+        keys: cache of shared keys, made for the same difficulty; by default a new one.
 
     Attributes:
         fire: the triggers of the chosen runner.
         metadata_bytes: our metadata, encoded.
 
     Raises:
-        ValueError: difficulty out of range.
+        ValueError: difficulty out of range, cache made for another one, or unknown
+            runner.
         EncodeError: the port, or a version, does not fit its field.
     """
 
@@ -184,7 +185,14 @@ class Local:
     def _make_keys(self) -> KeyCache:
         return KeyCache(self.identity.secret_key, target_of(self.difficulty))
 
+    def __attrs_post_init__(self) -> None:
+        """Check what the parts cannot check alone."""
+        if self.keys.target != target_of(self.difficulty):
+            raise ValueError(f"the key cache is not made for {self.difficulty} bits")
+
     def _choose_runner(self) -> Mapping[str, Trigger]:
+        if self.runner not in _FIRE:
+            raise ValueError("the runner is machine.shared or machine.compiled")
         return _FIRE[self.runner]
 
     def _encode_metadata(self) -> bytes:
@@ -205,9 +213,15 @@ class Local:
         """Return our framed connection message with a fresh nonce.
 
         Encoded once; only the 24 bytes of the nonce differ between connections.
+
+        Raises:
+            LocalProtocolError: ``random_bytes`` gave another number of bytes.
         """
         frame = self._hello
         nonce = self.random_bytes(MESSAGE_NONCE_SIZE)
+        if len(nonce) != MESSAGE_NONCE_SIZE:
+            why = f"random_bytes({MESSAGE_NONCE_SIZE}) gave {len(nonce)}"
+            raise LocalProtocolError("start", State.IDLE.name, why)
         return frame[:NONCE_OFFSET] + nonce + frame[NONCE_OFFSET + MESSAGE_NONCE_SIZE :]
 
 
@@ -306,9 +320,13 @@ class Handshake:
     def admit(self, now: float) -> None:
         """Accept them: send the acceptance and wait for theirs.
 
+        After the deadline it ends as `handle_timeout` would have ended it.
+
         Raises:
             LocalProtocolError: not in `VERDICT`, or no common version.
         """
+        if self._late(now):
+            return
         frame = b""
         if self._verdict is not None and self.state is State.VERDICT:
             agreement = self._verdict.agreement
@@ -322,6 +340,8 @@ class Handshake:
     def refuse(self, motive: Motive, points: tuple[Point, ...], now: float) -> None:
         """Refuse them: send a nack they can read; `Closed` follows at once.
 
+        After the deadline it ends as `handle_timeout` would have ended it.
+
         Args:
             motive: why.
             points: other nodes to try, at most 100.
@@ -331,6 +351,8 @@ class Handshake:
             LocalProtocolError: not in `VERDICT`.
             EncodeError: the points cannot be sent.
         """
+        if self._late(now):
+            return
         if self._verdict is None or self.state is not State.VERDICT:
             raise LocalProtocolError("refuse", self.state.name)
         remote = self._verdict.remote

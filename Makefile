@@ -1,0 +1,78 @@
+# Every target sets up what it needs in .venv, from Python >= 3.11 (with venv) and make.
+# GNU make 3.81 syntax.
+
+PYTHON := $(shell for p in $$PYTHON python3 python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null 2>&1 && \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && \
+	{ echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet install --constraint tests/constraints.txt
+SOURCES := pyproject.toml tests/constraints.txt
+
+.PHONY: help demo test test-extra check bench docs diagrams clean
+
+help:
+	@echo "make demo        two processes shake hands; a recorded handshake is replayed"
+	@echo "make test        the test suite"
+	@echo "make test-extra  the suite again: lowest versions, other Pythons"
+	@echo "make check       lint, types, import contracts, diagrams, docs, packages"
+	@echo "make bench       benchmarks against their yardsticks"
+	@echo "make docs        the documentation, in docs/_build/html"
+	@echo "make diagrams    draw the state machines anew"
+	@echo "make clean       remove what the others have made"
+
+demo: $(VENV)/core
+	@$(BIN)/python -m tezos_p2p.io.demo
+
+test: $(VENV)/test
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+test-extra: $(VENV)/test
+	$(BIN)/python tests/extra/run.py
+
+check: $(VENV)/dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	PYTHONPATH=tests/pkgview $(BIN)/lint-imports --no-logo
+	$(BIN)/python -m tezos_p2p.fsm.diagram --output diagrams --check
+	$(BIN)/python -m sphinx -q -W -n --keep-going -b html docs docs/_build/html
+	$(BIN)/python tests/extra/package.py
+
+bench: $(VENV)/test
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-enable -s
+
+docs: $(VENV)/dev
+	$(BIN)/python -m sphinx -q -W -n --keep-going -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+diagrams: $(VENV)/dev
+	$(BIN)/python -m tezos_p2p.fsm.diagram --output diagrams
+
+clean:
+	rm -rf $(VENV) .venvs build dist *.egg-info docs/_build docs/reference .coverage \
+		.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .benchmarks
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/python:
+	@test -n "$(PYTHON)" || { \
+		echo "Python 3.11 or newer is needed: apt-get install python3 python3-venv" >&2; \
+		exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "Python's venv is needed: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/core: $(VENV)/python $(SOURCES)
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/test: $(VENV)/python $(SOURCES)
+	$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/core
+
+$(VENV)/dev: $(VENV)/python $(SOURCES)
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/test $(VENV)/core

@@ -1,0 +1,94 @@
+"""The test suite again: on the other Pythons of this machine, and at lowest versions.
+
+Each run has a virtual environment of its own under ``.venvs``.  The lowest versions are
+the bounds that pyproject.toml gives; that run comes last, on the Python that runs this
+file, so that the output ends in the test runner's summary.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+VENVS = ROOT / ".venvs"
+OTHERS = ("3.11", "3.12", "3.13")
+
+
+def run(*command: str | Path) -> None:
+    """Run a command with its output shown; stop if it fails."""
+    print("  $", *command, flush=True)
+    code = subprocess.run(
+        [str(part) for part in command], cwd=ROOT, timeout=900
+    ).returncode
+    if code != 0:
+        sys.exit(code)
+
+
+def find(version: str) -> str | None:
+    """Find an interpreter on the path or under pyenv; one that runs and has venv."""
+    found = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    for candidate in [*map(str, found), shutil.which(f"python{version}")]:
+        if candidate is None:
+            continue
+        probe = (
+            "import sys, venv, ensurepip; "
+            f"sys.exit('%d.%d' % sys.version_info[:2] != '{version}')"
+        )
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        if subprocess.run([candidate, "-c", probe], **quiet).returncode == 0:
+            return candidate
+    return None
+
+
+def lowest() -> list[str]:
+    """Return ``name==bound`` for every bound of the core and of the test extra."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"]["test"]
+    pins: list[str] = []
+    for requirement in wanted:
+        match = re.fullmatch(r"([a-z-]+)>=([0-9.]+)", requirement)
+        assert match is not None, f"no lower bound: {requirement}"
+        pins.append(f"{match[1]}=={match[2]}")
+    return pins
+
+
+def suite(name: str, python: str, constraints: Path) -> None:
+    """Make a virtual environment and run the tests in it."""
+    print(f"--- {name}: {python}", flush=True)
+    folder = VENVS / name
+    stamp = folder / "installed"
+    wanted = constraints.read_text("utf-8") + (ROOT / "pyproject.toml").read_text("utf-8")
+    inside = folder / "bin" / "python"
+    if not stamp.exists() or stamp.read_text("utf-8") != wanted:
+        shutil.rmtree(folder, ignore_errors=True)
+        run(python, "-m", "venv", folder)
+        pip = (inside, "-m", "pip", "--disable-pip-version-check", "--quiet", "install")
+        run(*pip, "--constraint", constraints, "--editable", ".[test]")
+        stamp.write_text(wanted, "utf-8")
+    run(inside, "-m", "pytest", "-p", "no:cacheprovider")
+
+
+def main() -> None:
+    """Run every suite there is; say which there is not."""
+    VENVS.mkdir(exist_ok=True)
+    here = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    for version in OTHERS:
+        if version == here:
+            continue
+        python = find(version)
+        if python is None:
+            print(f"--- python{version}: not on this machine, NOT RUN", flush=True)
+        else:
+            suite(f"python{version}", python, ROOT / "tests" / "constraints.txt")
+    pins = VENVS / "lowest.txt"
+    pins.write_text("\n".join(lowest()) + "\n", "utf-8")
+    suite("lowest", sys.executable, pins)
+
+
+if __name__ == "__main__":
+    main()
