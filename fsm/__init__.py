@@ -6,7 +6,8 @@ give the same outputs, byte for byte.  The names below are the public ones.
 """
 
 from .channel import Channel, ChannelError, ChunkStream, KeyCache
-from .handshake import Handshake, Local, Session, State
+from .handshake import Handshake, Session, State
+from .local import Local
 from .machine import LocalProtocolError, Row, States, Table, TableError, compiled, shared
 
 __all__ = [

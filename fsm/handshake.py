@@ -39,8 +39,6 @@ observed behaviour; the order of the checks is that of 2026.
 
 from __future__ import annotations
 
-import functools
-import operator
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -61,24 +59,18 @@ from ..spec.hello import (
     CONNECTION_MESSAGE,
     CONNECTION_METADATA,
     FRAME_MAX_SIZE,
-    MESSAGE_NONCE_SIZE,
-    NONCE_OFFSET,
     Ack,
     Answer,
-    ConnectionMessage,
-    ConnectionMetadata,
-    Nack,
-    NackV0,
-    frame_connection_message,
     nack_for,
 )
-from ..spec.identity import DEFAULT_DIFFICULTY, Identity, target_of
-from ..spec.limits import FRAME_WIRE_MAX, TAG_SIZE, Limits
+from ..spec.limits import FRAME_WIRE_MAX, TAG_SIZE
 from ..spec.motive import Motive
 from ..spec.point import Point
-from ..spec.reasons import UNKNOWN, Direction, Disconnection, ErrorKind, P2pError, Reason
-from ..spec.version import MAINNET, Network, Version
-from .channel import Channel, ChannelError, Frames, KeyCache, derive_nonces
+from ..spec.reasons import UNKNOWN, Disconnection, ErrorKind
+from ..spec.version import Version
+from . import endings
+from .channel import Channel, ChannelError, Frames, derive_nonces
+from .local import Local
 from .machine import LocalProtocolError, Row, States, Table, Trigger, compiled, shared
 
 
@@ -134,95 +126,6 @@ class _Fact:
     event: Any = None
     deadline: float | None = None
     channel: Channel | None = None
-
-
-def _derived(method: str, *, init: bool = False) -> Any:
-    """Make an attribute whose default is computed from the others, once."""
-    make: Callable[[Any], Any] = operator.methodcaller(method)
-    default = attrs.Factory(make, takes_self=True)
-    return attrs.field(default=default, init=init, repr=False)
-
-
-@attrs.frozen(eq=False, kw_only=True)
-class Local:
-    """What all handshakes of one node have in common.
-
-    Args:
-        identity: our keys and stamp.
-        network: our chain name and versions.
-        random_bytes: ``random_bytes(n)`` returns n unpredictable bytes: `os.urandom`
-            outside of tests.
-        port: TCP port to announce, 0 for none.
-        metadata: what we tell authenticated peers about ourselves.
-        difficulty: proof of work asked of peers, 0 to 256.
-        limits: timeouts are taken from here.
-        runner: ``machine.shared``, or ``machine.compiled`` for simulations.
-        keys: cache of shared keys, made for the same difficulty; by default a new one.
-
-    Attributes:
-        fire: the triggers of the chosen runner.
-        metadata_bytes: our metadata, encoded.
-
-    Raises:
-        ValueError: difficulty out of range, cache made for another one, or unknown
-            runner.
-        EncodeError: the port, or a version, does not fit its field.
-    """
-
-    identity: Identity
-    network: Network = MAINNET
-    random_bytes: Callable[[int], bytes] = attrs.field(repr=False)
-    port: int = 0
-    metadata: ConnectionMetadata = attrs.field(factory=ConnectionMetadata)
-    difficulty: float = DEFAULT_DIFFICULTY
-    limits: Limits = attrs.field(factory=Limits)
-    runner: Callable[[Table, type], Mapping[str, Trigger]] = shared
-    keys: KeyCache = _derived("_make_keys", init=True)
-    fire: Mapping[str, Trigger] = _derived("_choose_runner")
-    metadata_bytes: bytes = _derived("_encode_metadata")
-    _hello: bytes = _derived("_frame_hello")
-
-    def _make_keys(self) -> KeyCache:
-        return KeyCache(self.identity.secret_key, target_of(self.difficulty))
-
-    def __attrs_post_init__(self) -> None:
-        """Check what the parts cannot check alone."""
-        if self.keys.target != target_of(self.difficulty):
-            raise ValueError(f"the key cache is not made for {self.difficulty} bits")
-
-    def _choose_runner(self) -> Mapping[str, Trigger]:
-        if self.runner not in _FIRE:
-            raise ValueError("the runner is machine.shared or machine.compiled")
-        return _FIRE[self.runner]
-
-    def _encode_metadata(self) -> bytes:
-        return CONNECTION_METADATA.encode(self.metadata)
-
-    def _frame_hello(self) -> bytes:
-        return frame_connection_message(
-            ConnectionMessage(
-                self.port,
-                self.identity.public_key,
-                self.identity.proof_of_work_stamp,
-                bytes(MESSAGE_NONCE_SIZE),
-                self.network.announced,
-            )
-        )
-
-    def hello(self) -> bytes:
-        """Return our framed connection message with a fresh nonce.
-
-        Encoded once; only the 24 bytes of the nonce differ between connections.
-
-        Raises:
-            LocalProtocolError: ``random_bytes`` gave another number of bytes.
-        """
-        frame = self._hello
-        nonce = self.random_bytes(MESSAGE_NONCE_SIZE)
-        if len(nonce) != MESSAGE_NONCE_SIZE:
-            why = f"random_bytes({MESSAGE_NONCE_SIZE}) gave {len(nonce)}"
-            raise LocalProtocolError("start", State.IDLE.name, why)
-        return frame[:NONCE_OFFSET] + nonce + frame[NONCE_OFFSET + MESSAGE_NONCE_SIZE :]
 
 
 @attrs.frozen
@@ -356,18 +259,10 @@ class Handshake:
         if self._verdict is None or self.state is not State.VERDICT:
             raise LocalProtocolError("refuse", self.state.name)
         remote = self._verdict.remote
-        announced = remote.message.version
-        frame = self._seal_answer(nack_for(announced.p2p_version, motive, points))
-        if motive.is_version_mismatch:
-            reason = Reason.AUTHENTICATION_REJECTED_NO_COMMON_PROTOCOL
-            facts: dict[str, Any] = {"announced_version": announced}
-            error = P2pError(ErrorKind.REJECTED_NO_COMMON_PROTOCOL, facts=facts)
-        else:
-            reason = Reason.AUTHENTICATION_REJECTED
-            facts = {"peer_id": remote.peer_id, "motive": motive}
-            error = P2pError(ErrorKind.REJECTED, facts=facts)
-        why = Disconnection(reason, (error,), motive)
-        self._fire("refuse", _Fact(frame, Closed(why, now)))
+        announced = remote.message.version.p2p_version
+        frame = self._seal_answer(nack_for(announced, motive, points))
+        closed = Closed(endings.refused_by_us(remote, motive), now)
+        self._fire("refuse", _Fact(frame, closed))
 
     def close(self, now: float, reason: Disconnection = UNKNOWN) -> None:
         """End it from our side, without a word; harmless when it is over.
@@ -445,7 +340,7 @@ class Handshake:
             detail = f"{len(self._frames)} bytes wait, limit {FRAME_WIRE_MAX}"
             self._fail(ErrorKind.READ_ALLOWANCE_EXCEEDED, detail, now)
         elif self._eof and (self.state in _READERS or not len(self._frames)):
-            self._their_end(now)
+            self._fail(ErrorKind.CONNECTION_CLOSED, "", now)
 
     def _read_greeting(self, now: float) -> bool:
         """Their connection message: decode, check the work, agree on a key."""
@@ -493,7 +388,7 @@ class Handshake:
             return False
         answer = ANSWER.decode(self._open(body))
         if not isinstance(answer, Ack):
-            self._end(_refused_by(answer), now)
+            self._end(endings.refused_by_peer(answer), now)
             return False
         verdict = self._verdict
         assert verdict is not None
@@ -510,19 +405,10 @@ class Handshake:
         self._fail(ErrorKind.TIMEOUT, "", now)
         return True
 
-    def _their_end(self, now: float) -> None:
-        if self.state is State.ESTABLISHED:
-            reason = Reason.CONNECTION_CLOSED_BY_PEER
-            self._end(Disconnection(reason, direction=Direction.READ), now)
-        else:
-            self._fail(ErrorKind.CONNECTION_CLOSED, "", now)
-
     def _fail(self, kind: ErrorKind, detail: str, now: float) -> None:
-        """End because of an error; the reason depends on how far we were."""
-        if not detail:
-            self._end(_plain_failure(self.state, kind), now)
-        else:
-            self._end(_failure(self.state, P2pError(kind, detail)), now)
+        """End because of an error; how it is reported depends on how far we were."""
+        ending = _ENDINGS.get(self.state, endings.authentication_failed)
+        self._end(endings.failed(ending, kind, detail), now)
 
     def _end(self, why: Disconnection, now: float) -> None:
         self._fire("end", _Fact(event=Closed(why, now)))
@@ -530,7 +416,7 @@ class Handshake:
     # -- steps: run by the table, cannot fail ------------------------------------------
 
     def _fire(self, trigger: str, fact: _Fact) -> None:
-        self._local.fire[trigger](self, fact)
+        _FIRE[self._local.runner][trigger](self, fact)
 
     def _begin(self, fact: _Fact) -> None:
         self._outbox = self._sent = fact.frame
@@ -575,45 +461,20 @@ class Handshake:
         return b"".join(self._channel.seal(ANSWER.encode(answer)))
 
 
-def _failure(state: State, error: P2pError) -> Disconnection:
-    if state is State.ANSWER:
-        # Nothing that goes wrong from here on greylists anybody.
-        context = _ANSWER_CONTEXT.get(error.kind)
-        errors = (error,) if context is None else (P2pError(context), error)
-        return Disconnection(Reason.ACK_READ_ERROR, errors)
-    if state is State.ESTABLISHED:
-        reason = Reason.CONNECTION_CLOSED_BY_UNEXPECTED_ERROR
-        return Disconnection(reason, (error,))
-    return Disconnection(Reason.AUTHENTICATION_REJECTED_ERROR, (error,))
-
-
-@functools.cache
-def _plain_failure(state: State, kind: ErrorKind) -> Disconnection:
-    """Return a failure without details: made once, since floods end this way."""
-    return _failure(state, P2pError(kind))
-
-
-def _refused_by(answer: NackV0 | Nack) -> Disconnection:
-    """Make the ending for a refusal of theirs."""
-    motive = answer.motive if isinstance(answer, Nack) else Motive.NO_MOTIVE
-    facts: dict[str, Any] = {"motive": motive}
-    if isinstance(answer, Nack):
-        facts["alternative_points"] = answer.points
-    error = P2pError(ErrorKind.REJECTED_BY_NACK, facts=facts)
-    return Disconnection(Reason.AUTHENTICATION_REJECTED_BY_PEER, (error,), motive)
-
-
-#: What the reference says around an error that is met instead of an answer.
-_ANSWER_CONTEXT: Final = {
-    ErrorKind.CONNECTION_CLOSED: ErrorKind.REJECTED_SOCKET_CONNECTION,
-    ErrorKind.DECIPHER_ERROR: ErrorKind.INVALID_AUTH,
+#: How failures are reported, in the states that differ from all others.
+_ENDINGS: Final[Mapping[State, endings.Ending]] = {
+    State.ANSWER: endings.answer_failed,
+    State.ESTABLISHED: endings.session_failed,
 }
+
+# The class's own parts, named here because they are data of the machine.
+# pyright: reportPrivateUsage=false
 
 #: How the next frame is read, in the states that read at all.
 _READERS: Final[Mapping[State, Callable[[Handshake, float], bool]]] = {
-    State.GREETING: Handshake._read_greeting,  # pyright: ignore[reportPrivateUsage]
-    State.METADATA: Handshake._read_metadata,  # pyright: ignore[reportPrivateUsage]
-    State.ANSWER: Handshake._read_answer,  # pyright: ignore[reportPrivateUsage]
+    State.GREETING: Handshake._read_greeting,
+    State.METADATA: Handshake._read_metadata,
+    State.ANSWER: Handshake._read_answer,
 }
 
 #: The triggers of both runners, built once.

@@ -23,7 +23,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from ..fsm.handshake import Handshake, Local, Session, State
+from ..fsm.handshake import Handshake, Session, State
+from ..fsm.local import Local
 from ..spec.binary import DecodeError
 from ..spec.events import (
     Authenticated,

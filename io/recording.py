@@ -14,7 +14,8 @@ import attrs
 from nacl.bindings import crypto_box_beforenm
 
 from ..fsm.channel import Channel, derive_nonces
-from ..fsm.handshake import Handshake, Local
+from ..fsm.handshake import Handshake
+from ..fsm.local import Local
 from ..spec.events import Authenticated, HandshakeEvent
 from ..spec.hello import CONNECTION_MESSAGE, MESSAGE_NONCE_SIZE, NONCE_OFFSET
 from ..spec.identity import Identity

@@ -340,7 +340,11 @@ class Point(NamedTuple):
         return f"[{self.address}]:{self.port}"
 
 
-_new_point: Final = cast("Callable[[type[Point], tuple[int, int]], Point]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType]
+# What `Point(...)` calls in the end; typeshed's own type of it is partly unknown.
+_new_point: Final = cast(
+    "Callable[[type[Point], tuple[int, int]], Point]",
+    tuple.__new__,  # pyright: ignore[reportUnknownMemberType]  # see above
+)
 
 
 class PointType(BinaryType[Point]):

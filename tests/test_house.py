@@ -1,0 +1,99 @@
+"""Rules of the house that no other tool checks."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("spec", "fsm", "io", "tests", "docs", "diagrams", ".ci")
+SOURCES = sorted(
+    path for folder in ("spec", "fsm", "io") for path in (ROOT / folder).rglob("*.py")
+)
+MODULES = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in SOURCES]
+
+
+def texts() -> list[Path]:
+    found = [path for path in ROOT.iterdir() if path.is_file()]
+    for folder in FOLDERS:
+        found += (ROOT / folder).rglob("*")
+    skipped = ("_build", "reference", "__pycache__", "pkgview")
+    return [
+        path
+        for path in found
+        if path.is_file()
+        and not set(skipped) & set(path.parts)
+        and path.name != ".coverage"
+    ]
+
+
+def test_no_file_names_the_host_of_a_package_registry():
+    host = re.compile(rb"(pypi|pythonhosted|npmjs|debian)[.](org|com)")
+    named = [path for path in texts() if host.search(path.read_bytes())]
+    assert named == []
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_every_escape_from_a_check_says_why(path):
+    escape = re.compile(r"#\s*(noqa|type: ignore|pyright: |pragma)[^#]*")
+    lines = path.read_text("utf-8").splitlines()
+    for before, line in zip(["", *lines], lines, strict=False):
+        match = escape.search(line)
+        if match is not None:
+            reason = line[match.end() :].strip("# ")
+            assert reason or before.strip().startswith("#"), line
+
+
+def lines_of_code(path: Path) -> int:
+    """Count lines that are neither blank, nor comment, nor docstring."""
+    text = path.read_text("utf-8")
+    documented: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            documented |= set(range(node.lineno, (node.end_lineno or 0) + 1))
+    return sum(
+        1
+        for number, line in enumerate(text.splitlines(), 1)
+        if number not in documented and line.strip() and not line.strip().startswith("#")
+    )
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_modules_can_be_taken_in_at_one_sitting(path):
+    assert lines_of_code(path) <= 350
+
+
+@pytest.mark.parametrize("path", MODULES)
+def test_every_module_says_what_it_is_about(path):
+    text = ast.get_docstring(ast.parse(path.read_text("utf-8")))
+    assert text is not None
+    if path.parent.name == "spec" and path.name != "__init__.py":
+        assert "Source:" in text or path.name in ("convert.py", "layouts.py")
+
+
+def test_the_drivers_folder_never_hides_the_standard_io():
+    # A root folder io/ with an __init__.py would be `io` to every type checker.
+    assert not (ROOT / "io" / "__init__.py").exists()
+
+
+def test_every_package_is_in_the_wheel():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    listed = set(settings["tool"]["setuptools"]["packages"])
+    found = {
+        ".".join(("tezos_p2p", *path.parent.relative_to(ROOT).parts)) for path in SOURCES
+    }
+    assert found == listed
+
+
+def test_what_is_exported_exists_and_is_sorted():
+    import tezos_p2p.fsm
+    import tezos_p2p.spec
+
+    for package in (tezos_p2p.fsm, tezos_p2p.spec):
+        for name in package.__all__:
+            assert hasattr(package, name)
+        assert len(set(package.__all__)) == len(package.__all__)
