@@ -146,7 +146,14 @@ class Channel:
         Args:
             message: any number of bytes; none at all gives no chunk.
             slice_size: plaintext bytes per chunk, 1 to 65 517.
+
+        Raises:
+            ValueError: ``slice_size`` is out of range.
         """
+        if not 0 < slice_size <= CHUNK_PLAINTEXT_SENT_MAX:
+            raise ValueError(
+                f"slices of {slice_size} bytes, limit {CHUNK_PLAINTEXT_SENT_MAX}"
+            )
         view = memoryview(message)
         for start in range(0, len(view), slice_size):
             yield from self.seal(view[start : start + slice_size])
@@ -231,8 +238,12 @@ class Frames:
     def drain(self) -> bytes:
         """Take everything that is left, cut or not."""
         rest = bytes(self._buffer)
-        self._buffer.clear()
+        self.clear()
         return rest
+
+    def clear(self) -> None:
+        """Forget everything that is left."""
+        self._buffer.clear()
 
 
 class ChunkStream:

@@ -144,7 +144,7 @@ def find_table(name: str) -> Table:
         raise LookupError(f"no machine {name!r}; there are: {known}, or module:TABLE")
     try:
         found = getattr(importlib.import_module(module_name), attribute, None)
-    except ImportError as exc:
+    except (ImportError, TypeError, ValueError) as exc:  # the latter: no module's name
         raise LookupError(f"cannot import {module_name!r}: {exc}") from None
     if not isinstance(found, Table):
         raise LookupError(f"{name!r} is not a {Table.__name__}")
@@ -155,7 +155,7 @@ def is_current(path: Path, table: Table, suffix: str) -> bool:
     """Whether a file is what would be written for a table."""
     try:
         text = path.read_text("utf-8")
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return False
     if suffix == "svg":
         return text.endswith("\n" + _fingerprint(table))

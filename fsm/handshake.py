@@ -97,6 +97,7 @@ _LIVE: Final = (
 )
 
 # fmt: off
+#: Everything that a handshake can do.
 TABLE: Final = Table("handshake", State, State.IDLE, (
     #   trigger          source             dest               guard  after
     Row("start",         State.IDLE,        State.GREETING,    (),    ("_begin",)),
@@ -297,8 +298,8 @@ class Handshake:
 
     def data_to_send(self, room: int = 1 << 16) -> bytes:
         """Return and forget up to ``room`` bytes that wait for the wire."""
-        data = self._outbox[:room]
-        self._outbox = self._outbox[room:]
+        data = self._outbox[: max(0, room)]
+        self._outbox = self._outbox[len(data) :]
         return data
 
     def next_event(self) -> HandshakeEvent | None:
@@ -438,6 +439,7 @@ class Handshake:
 
     def _say_no(self, fact: _Fact) -> None:
         self._outbox += fact.frame
+        self._frames.clear()
         self._deadline = None
         self._events.append(fact.event)
 
@@ -447,6 +449,7 @@ class Handshake:
 
     def _give_up(self, fact: _Fact) -> None:
         self._outbox = b""
+        self._frames.clear()
         self._deadline = None
         self._events.append(fact.event)
 

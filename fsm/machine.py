@@ -27,8 +27,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import attrs
-from transitions import Machine, MachineError
+from transitions import Machine, MachineError, Transition
 from transitions import State as _State
+from transitions.core import Condition
 
 #: A trigger as the runners see it: model and fact in, nothing out.
 Trigger = Callable[[Any, Any], None]
@@ -105,7 +106,8 @@ class Table:
 
     Raises:
         TableError: a state cannot be reached, a row can never be taken, alternatives
-            end in a guard, or a state that is left is also a dead end.
+            end in a guard, a row names a state of another machine, or a state has rows
+            but none that leaves it.
     """
 
     name: str
@@ -115,24 +117,44 @@ class Table:
 
     def __attrs_post_init__(self) -> None:
         """Check what can be checked without a model."""
+        faults = [*self._foreign(), *self._alternatives(), *self._dead_ends()]
+        if faults:
+            raise TableError(f"{self.name}: " + "; ".join(faults))
+
+    def _foreign(self) -> Iterator[str]:
+        for row in self.rows:
+            if not row.sources:
+                yield f"{row.trigger} has no source: it would never be taken"
+            for state in (*row.sources, row.dest):
+                if state is not None and not isinstance(state, self.states):
+                    yield f"{row.trigger} names {state}, not a {self.states.__name__}"
+
+    def _alternatives(self) -> Iterator[str]:
         closed: set[tuple[str, States]] = set()
         for trigger, source, row in self.lines():
             if (trigger, source) in closed:
-                raise TableError(
-                    f"{self.name}: {trigger} from {source.name} is listed again after a "
-                    "row without guard: it would never be taken"
+                yield (
+                    f"{trigger} from {source.name} is listed again after a row without "
+                    "guard: it would never be taken"
                 )
             if not row.guard:
                 closed.add((trigger, source))
-        for trigger, source, _ in self.lines():
+        for trigger, source in dict.fromkeys((t, s) for t, s, _ in self.lines()):
             if (trigger, source) not in closed:
-                raise TableError(
-                    f"{self.name}: {trigger} from {source.name} has only guarded rows: "
-                    "add one without guard for when they all refuse"
+                yield (
+                    f"{trigger} from {source.name} has only guarded rows: add one "
+                    "without guard for when they all refuse"
                 )
-        missing = [state.name for state in self.states if state not in self.reachable()]
+
+    def _dead_ends(self) -> Iterator[str]:
+        reachable = self.reachable()
+        missing = [state.name for state in self.states if state not in reachable]
         if missing:
-            raise TableError(f"{self.name}: cannot be reached: {', '.join(missing)}")
+            yield f"cannot be reached: {', '.join(missing)}"
+        left = {s for _, s, row in self.lines() if row.dest not in (None, s)}
+        stuck = [s for s in self.states if s not in left and s not in self.final]
+        if stuck:
+            yield f"rows, but none that leaves: {', '.join(s.name for s in stuck)}"
 
     def lines(self) -> Iterator[tuple[str, States, Row]]:
         """Give (trigger, source, row), one per source state, in table order."""
@@ -183,6 +205,18 @@ class _PlainState(_State):
         """Do nothing."""
 
 
+class _Truth(Condition):
+    """A guard that holds when what it answers is true, as in an ``if``."""
+
+    def check(self, event_data: Any) -> bool:
+        """Ask the named predicate of the model; the library would want True itself."""
+        return bool(getattr(event_data.model, str(self.func))(*event_data.args))
+
+
+class _PlainTransition(Transition):
+    condition_cls = _Truth
+
+
 class _SharedMachine(Machine):
     """The library's machine, for what tables use of it and no more.
 
@@ -192,6 +226,7 @@ class _SharedMachine(Machine):
     """
 
     state_cls = _PlainState
+    transition_cls = _PlainTransition
 
     def get_model_state(self, model: Any) -> Any:
         """Return the library's state object for the state of a model."""

@@ -31,7 +31,7 @@ Decoding is exact: bytes left over in a block are an error, and a length prefix 
 checked against the block around it before anything of that length is touched.
 Errors carry the path of the field and the offset in the bytes given.
 
-Source: the `data-encoding` conventions of the reference node, 2019 and 2026, which
+Source: the ``data-encoding`` conventions of the reference node, 2019 and 2026, which
 agree on all of the above.
 """
 
@@ -97,8 +97,8 @@ class DecodeError(_PathError):
         super().__init__(detail)
         self.fault = fault
         self.offset = offset
-        #: End of the block whose edge was hit, for `NOT_ENOUGH_DATA` only.
-        self.edge: int | None = None
+        #: For `NOT_ENOUGH_DATA`: whether it was a size limit that cut the block short.
+        self.capped = False
 
     def __str__(self) -> str:
         """Say where, what kind, and the numbers."""
@@ -126,14 +126,16 @@ class Reader:
         data: all the bytes.
         pos: offset of the next byte to read.
         end: offset just past the current block.
+        capped: whether a size limit, not the bytes themselves, set ``end``.
     """
 
-    __slots__ = ("data", "end", "pos")
+    __slots__ = ("capped", "data", "end", "pos")
 
     def __init__(self, data: bytes, pos: int = 0, end: int | None = None) -> None:
         self.data = data
         self.pos = pos
         self.end = len(data) if end is None else end
+        self.capped = False
 
     @property
     def left(self) -> int:
@@ -151,7 +153,7 @@ class Reader:
                 DecodeFault.NOT_ENOUGH_DATA,
                 f"{size} bytes wanted, {self.end - self.pos} left",
             )
-            error.edge = self.end
+            error.capped = self.capped
             raise error
 
     def take(self, size: int) -> bytes:
@@ -174,7 +176,7 @@ class Reader:
                 DecodeFault.NOT_ENOUGH_DATA,
                 f"length prefix says {size} bytes, {self.end - self.pos - 4} left",
             )
-            error.edge = self.end
+            error.capped = self.capped
             raise error
         return size
 
@@ -329,6 +331,12 @@ FLOAT64: Final = Float64()
 BOOL: Final = Bool()
 
 
+def _check_bytes(value: object) -> None:
+    # For callers without a type checker, as above.
+    if not isinstance(value, bytes | bytearray | memoryview):
+        raise EncodeError(f"{type(value).__name__} is not bytes")
+
+
 class FixedBytes(BinaryType[bytes]):
     """Exactly ``size`` raw bytes."""
 
@@ -341,6 +349,7 @@ class FixedBytes(BinaryType[bytes]):
 
     def write(self, out: bytearray, value: bytes) -> None:
         """Append the bytes, whose number must be right."""
+        _check_bytes(value)
         if len(value) != self.count:
             raise EncodeError(f"{len(value)} bytes, {self.count} wanted")
         out += value
@@ -361,6 +370,7 @@ class Tail(BinaryType[bytes]):
 
     def write(self, out: bytearray, value: bytes) -> None:
         """Append the bytes."""
+        _check_bytes(value)
         out += value
 
     def describe(self) -> dict[str, Any]:
@@ -398,12 +408,12 @@ class Dynamic(BinaryType[T]):
     def read(self, reader: Reader) -> T:
         """Read the count, check it against the block, read the value inside."""
         size = reader.length()
-        outer = reader.end
-        reader.end = reader.pos + size
+        outer, capped = reader.end, reader.capped
+        reader.end, reader.capped = reader.pos + size, False
         value = self.inner.read(reader)
         if reader.pos != reader.end:
             reader.finish()
-        reader.end = outer
+        reader.end, reader.capped = outer, capped
         return value
 
     def write(self, out: bytearray, value: T) -> None:
@@ -514,21 +524,20 @@ class Limited(BinaryType[T]):
 
     def read(self, reader: Reader) -> T:
         """Read the inner value with the block cut down to the limit."""
-        outer = reader.end
+        outer, capped = reader.end, reader.capped
         cap = reader.pos + self.most
         if cap >= outer:
             return self.inner.read(reader)
         if self.inner.variable:
             raise self._too_big(reader, reader.left)
-        reader.end = cap
+        reader.end, reader.capped = cap, True
         try:
             value = self.inner.read(reader)
         except DecodeError as error:
-            # Only the edge that this limit made is this limit's fault.
-            if error.edge == cap:
+            if error.capped:
                 raise self._too_big(reader, self.most + 1) from None
             raise
-        reader.end = outer
+        reader.end, reader.capped = outer, capped
         return value
 
     def write(self, out: bytearray, value: T) -> None:
@@ -735,12 +744,12 @@ class Record(BinaryType[T]):
 
     def _read_filler(self, reader: Reader, kind: BinaryType[Any]) -> Any:
         """Read a field that fills the block, less what follows it."""
-        outer = reader.end
+        outer, capped = reader.end, reader.capped
         reader.need(self._reserve)
-        reader.end = outer - self._reserve
+        reader.end, reader.capped = outer - self._reserve, False
         value = kind.read(reader)
         reader.finish()
-        reader.end = outer
+        reader.end, reader.capped = outer, capped
         return value
 
     def write(self, out: bytearray, value: T) -> None:

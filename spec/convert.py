@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NewType, TypeVar
 
@@ -26,6 +27,8 @@ T = TypeVar("T")
 Hex32 = NewType("Hex32", bytes)
 #: Bytes that appear as 48 hex digits in JSON.
 Hex24 = NewType("Hex24", bytes)
+
+_HEX: Final = re.compile(r"[0-9A-Fa-f]*")
 
 CONVERTER: Final = make_converter(forbid_extra_keys=True, detailed_validation=True)
 
@@ -45,13 +48,12 @@ def _number(value: object, _: type[float]) -> float:
 def _hex(size: int) -> Callable[[object, object], bytes]:
     def from_hex(value: object, _: object) -> bytes:
         text: str = _strictly(value, str)
-        try:
-            raw = bytes.fromhex(text)
-        except ValueError:
-            raise ValueError("not a string of hex digits") from None
+        # Not left to fromhex, which skips blanks.
+        if not _HEX.fullmatch(text):
+            raise ValueError("not a string of hex digits")
         if len(text) != 2 * size:
             raise ValueError(f"{len(text)} hex digits, {2 * size} wanted")
-        return raw
+        return bytes.fromhex(text)
 
     return from_hex
 

@@ -113,6 +113,7 @@ class Closed:
     at: float
 
 
+#: Any event of a handshake.
 HandshakeEvent = ConnectionMessageReceived | Authenticated | Established | Closed
 
 _WORD: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")

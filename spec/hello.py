@@ -171,6 +171,7 @@ class Nack:
     points: tuple[Point, ...] = ()
 
 
+#: What a side says once it has decided.
 Answer = Ack | NackV0 | Nack
 
 _ACK: Final = Record(Ack, "ack")

@@ -8,22 +8,22 @@ offset  size  field    meaning
 6       n     payload  exactly size - 2 bytes
 ======  ====  =======  =================================================================
 
-======  ============  ==========================================================  =====
-tag     name          payload                                                     total
-======  ============  ==========================================================  =====
-0x0001  Disconnect    none; never sent by known nodes                             6
-0x0002  Bootstrap     none: "tell me points"                                      6
-0x0003  Advertise     points back to back, no count; at most 100 on read          5106
-0x0004  Swap_request  point, then 16 bytes of peer id                             73
-0x0005  Swap_ack      point, then 16 bytes of peer id                             73
-0x0010+ application   what the application's codec says                           -
-======  ============  ==========================================================  =====
+=======  ============  =========================================================  =====
+tag      name          payload                                                    total
+=======  ============  =========================================================  =====
+0x0001   Disconnect    none; never sent by known nodes                            6
+0x0002   Bootstrap     none: "tell me points"                                     6
+0x0003   Advertise     points back to back, no count; at most 100 on read         5106
+0x0004   Swap_request  point, then 16 bytes of peer id                            73
+0x0005   Swap_ack      point, then 16 bytes of peer id                            73
+0x0010+  application   what the application's codec says                          limit
+=======  ============  =========================================================  =====
 
-"total" is the most bytes, size and tag included.  The whole message is limited to
-100 MiB (104 857 600 bytes, size field included); every tag has its own, smaller
-limit, checked as soon as size and tag are known.  An unknown tag is an error after 6
-bytes.  On an established connection a message that does not decode closes it and
-greylists the peer (2026; in 2019 it only closed).
+"total" is the most bytes, size and tag included; "limit" is the codec's own and 6 more.
+The whole message is limited to 100 MiB (104 857 600 bytes, size field included); every
+tag has its own, smaller limit, checked as soon as size and tag are known.  An unknown
+tag is an error after 6 bytes.  On an established connection a message that does not
+decode closes it and greylists the peer (2026; in 2019 it only closed).
 
 Source: the p2p message encodings of the reference node, 2019 and 2026; limits of
 100 points and 100 MiB from 2026; a running node of 2019.
@@ -113,6 +113,7 @@ class SwapAck:
     peer_id: PeerId
 
 
+#: Any message of this layer itself.
 ControlMessage = Disconnect | Bootstrap | Advertise | SwapRequest | SwapAck
 
 _SWAP: Final = (

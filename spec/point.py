@@ -315,6 +315,10 @@ class Point(NamedTuple):
 
     A tuple: points are keys of every table, and tuples hash, compare and are made
     several times faster than attrs classes.
+
+    Attributes:
+        address: where.
+        port: 0 to 65535.
     """
 
     address: Address
@@ -396,6 +400,7 @@ class PointType(BinaryType[Point]):
         """Append one point."""
         if not 0 <= value.port <= PORT_MAX:
             raise EncodeError(f"port {value.port} is not in 0..{PORT_MAX}")
+        _check_range(value.address)
         text = str(value).encode("ascii")
         out += _U32.pack(len(text))
         out += text
@@ -419,7 +424,13 @@ def _address_of(raw: bytes) -> Address:
 
 
 def _packed(address: Address) -> bytes:
+    _check_range(address)
     return address.packed
+
+
+def _check_range(address: int) -> None:
+    if not 0 <= address < 1 << 128:
+        raise EncodeError(f"{int(address):#x} is not a 128-bit address")
 
 
 #: An address alone: length 16 and 16 bytes; not used between peers.

@@ -126,11 +126,14 @@ class Network:
         return attrs.evolve(self, chain_name="SANDBOXED_" + name)
 
 
+#: The main network.
 MAINNET: Final = Network("TEZOS_MAINNET")
+#: A test network, named after a past protocol.
 GHOSTNET: Final = Network("TEZOS_ITHACANET_2022-01-25T15:00:00Z")
+#: A test network.
 SHADOWNET: Final = Network("TEZOS_SHADOWNET_2025-08-07T20:00:00Z")
+#: The reference's own sandbox network; its nodes of 2019 announce this name too.
 SANDBOX: Final = Network("TEZOS")
-"""The reference's own sandbox network; its nodes of 2019 announce this name too."""
 
 #: The built-in networks by the names that commands accept.
 NETWORKS: Final = {
