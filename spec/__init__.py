@@ -4,7 +4,6 @@ No state, no behaviour, no I/O.  Each module's docstring is the specification of
 bytes; the names below are the public ones.
 """
 
-from .binary import DecodeError, DecodeFault, EncodeError
 from .events import (
     Authenticated,
     Closed,
@@ -49,6 +48,11 @@ from .message import (
 )
 from .motive import Motive
 from .point import Address, ConnectionId, Endpoint, Point, PointError
+from .reader import (
+    DecodeError,
+    DecodeFault,
+    EncodeError,
+)
 from .reasons import Direction, Disconnection, ErrorKind, P2pError, Reason
 from .version import GHOSTNET, MAINNET, NETWORKS, SANDBOX, SHADOWNET, Network, Version
 

@@ -1,7 +1,7 @@
 """The data-encoding primitives: how values become bytes, and the strict way back.
 
-Every message of the protocol is a table of fields (`Record`), each field one of
-the types below.  A type reads, writes, measures and describes itself, so that a
+Every message of the protocol is a table of fields (see the record module), each field
+one of the types below.  A type reads, writes, measures and describes itself, so that a
 table is at once encoder, decoder, printed layout and documentation.
 
 All integers are big-endian.  "Block" is the innermost bounded stretch of bytes.
@@ -29,7 +29,8 @@ limited n             the bytes of its inner type, at most n of them
 
 Decoding is exact: bytes left over in a block are an error, and a length prefix is
 checked against the block around it before anything of that length is touched.
-Errors carry the path of the field and the offset in the bytes given.
+Errors carry the path of the field and the offset in the bytes given; see the reader
+module.
 
 Source: the ``data-encoding`` conventions of the reference node, 2019 and 2026, which
 agree on all of the above.
@@ -37,12 +38,11 @@ agree on all of the above.
 
 from __future__ import annotations
 
-import enum
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, TypeVar, cast
 
-import attrs
+from .reader import DecodeError, DecodeFault, EncodeError, Reader
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -51,139 +51,6 @@ U = TypeVar("U")
 UINT30_MAX: Final = (1 << 30) - 1
 
 _U32: Final = struct.Struct(">I")
-
-
-class DecodeFault(enum.Enum):
-    """What kind of thing was wrong with the bytes; names are stable."""
-
-    NOT_ENOUGH_DATA = "not_enough_data"
-    EXTRA_BYTES = "extra_bytes"
-    UNEXPECTED_TAG = "unexpected_tag"
-    INVALID_INT = "invalid_int"
-    SIZE_LIMIT_EXCEEDED = "size_limit_exceeded"
-    LIST_TOO_LONG = "list_too_long"
-    INVALID_VALUE = "invalid_value"
-
-
-class _PathError(ValueError):
-    """An error that learns the path of the field while it travels outwards."""
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self._path: list[str] = []
-
-    def inside(self, name: str) -> None:
-        """Put one more enclosing field in front of the path."""
-        self._path.append(name)
-
-    @property
-    def path(self) -> str:
-        """Dotted path of the field, outermost first: ``version.chain_name``."""
-        return ".".join(reversed(self._path)).replace(".[", "[")
-
-
-class DecodeError(_PathError):
-    """Bytes that the protocol forbids.
-
-    Attributes:
-        fault: what kind of fault.
-        offset: byte offset in the data given to the decoder.
-        detail: one readable phrase with the numbers that matter.
-        path: dotted path of the field.
-    """
-
-    def __init__(self, fault: DecodeFault, offset: int, detail: str) -> None:
-        super().__init__(detail)
-        self.fault = fault
-        self.offset = offset
-        #: For `NOT_ENOUGH_DATA`: whether it was a size limit that cut the block short.
-        self.capped = False
-
-    def __str__(self) -> str:
-        """Say where, what kind, and the numbers."""
-        where = f"{self.path or 'message'} at byte {self.offset}"
-        return f"{where}: {self.fault.value.replace('_', ' ')}: {self.detail}"
-
-
-class EncodeError(_PathError):
-    """A value that the protocol has no bytes for.
-
-    Attributes:
-        detail: what is wrong with it.
-        path: dotted path of the field.
-    """
-
-    def __str__(self) -> str:
-        """Say which field, and what is wrong with it."""
-        return f"{self.path or 'value'}: {self.detail}"
-
-
-class Reader:
-    """A cursor over bytes that never passes the end of its block.
-
-    Attributes:
-        data: all the bytes.
-        pos: offset of the next byte to read.
-        end: offset just past the current block.
-        capped: whether a size limit, not the bytes themselves, set ``end``.
-    """
-
-    __slots__ = ("capped", "data", "end", "pos")
-
-    def __init__(self, data: bytes, pos: int = 0, end: int | None = None) -> None:
-        self.data = data
-        self.pos = pos
-        self.end = len(data) if end is None else end
-        self.capped = False
-
-    @property
-    def left(self) -> int:
-        """Bytes left in the block."""
-        return self.end - self.pos
-
-    def fail(self, fault: DecodeFault, detail: str) -> DecodeError:
-        """Make (not raise) an error at the current offset."""
-        return DecodeError(fault, self.pos, detail)
-
-    def need(self, size: int) -> None:
-        """Raise unless ``size`` more bytes are in the block."""
-        if size > self.end - self.pos:
-            error = self.fail(
-                DecodeFault.NOT_ENOUGH_DATA,
-                f"{size} bytes wanted, {self.end - self.pos} left",
-            )
-            error.capped = self.capped
-            raise error
-
-    def take(self, size: int) -> bytes:
-        """Return the next ``size`` bytes."""
-        self.need(size)
-        start = self.pos
-        self.pos = start + size
-        return self.data[start : self.pos]
-
-    def length(self) -> int:
-        """Read a uint30 length prefix that must fit in what is left of the block."""
-        self.need(4)
-        size: int = _U32.unpack_from(self.data, self.pos)[0]
-        if size >> 31:
-            raise self.fail(DecodeFault.INVALID_INT, f"length {size} has its top bit set")
-        self.pos += 4
-        if size > self.end - self.pos:
-            self.pos -= 4
-            error = self.fail(
-                DecodeFault.NOT_ENOUGH_DATA,
-                f"length prefix says {size} bytes, {self.end - self.pos - 4} left",
-            )
-            error.capped = self.capped
-            raise error
-        return size
-
-    def finish(self) -> None:
-        """Raise if anything is left in the block."""
-        if self.pos != self.end:
-            raise self.fail(DecodeFault.EXTRA_BYTES, f"{self.end - self.pos} left over")
 
 
 class BinaryType(Generic[T]):
@@ -665,220 +532,3 @@ class Trailing(BinaryType[T | None]):
     def describe(self) -> dict[str, Any]:
         """Content, marked as optional."""
         return {"type": "optional", "present": "any byte", "of": self.inner.describe()}
-
-
-@attrs.frozen
-class Field:
-    """One line of a message's table.
-
-    Attributes:
-        name: attribute of the message class.
-        type: how it is written.
-        doc: what it means, in one phrase.
-    """
-
-    name: str
-    type: BinaryType[Any]
-    doc: str = ""
-
-
-class Record(BinaryType[T]):
-    """A message: a class and the table of its fields, in wire order.
-
-    Args:
-        cls: an attrs class whose arguments are the fields, in the same order.
-        name: what the message is called in layouts.
-        fields: the table.  A field that fills its block may be followed only by
-            fields of fixed size: the block is shortened by theirs.
-    """
-
-    def __init__(self, cls: type[T], name: str, *fields: Field) -> None:
-        arguments = [a.name for a in attrs.fields(cast("Any", cls)) if a.init]
-        if arguments != [field.name for field in fields]:
-            raise ValueError(f"{name}: the table is not in the order of {arguments}")
-        self.cls: Callable[..., T] = cls
-        self.name = name
-        self.fields = fields
-        sizes = [field.type.size for field in fields]
-        if None not in sizes:
-            self.size = sum(cast("list[int]", sizes))
-        bounds = [field.type.max_size for field in fields]
-        if None not in bounds:
-            self.max_size = sum(cast("list[int]", bounds))
-        fillers = [i for i, field in enumerate(fields) if field.type.variable]
-        self.variable = bool(fillers)
-        #: Bytes to keep for the fixed fields that follow a filling one.
-        self._reserve = 0
-        if fillers:
-            behind = sizes[fillers[0] + 1 :]
-            if None in behind:
-                raise ValueError(f"{name}: only fixed-size fields may follow a filler")
-            self._reserve = sum(cast("list[int]", behind))
-        self._steps = tuple(_runs(fields))
-
-    def read(self, reader: Reader) -> T:
-        """Read the fields in order; an error gains the name of its field."""
-        start = reader.pos
-        values: list[Any] = []
-        for step in self._steps:
-            if isinstance(step, _Run):
-                end = reader.pos + step.size
-                if end > reader.end:
-                    step.explain(reader)
-                values += step.unpack(reader.data, reader.pos)
-                reader.pos = end
-                continue
-            try:
-                if step.type.variable and self._reserve:
-                    values.append(self._read_filler(reader, step.type))
-                else:
-                    values.append(step.type.read(reader))
-            except DecodeError as error:
-                error.inside(step.name)
-                raise
-        try:
-            return self.cls(*values)
-        except ValueError as exc:
-            reader.pos = start
-            raise reader.fail(DecodeFault.INVALID_VALUE, str(exc)) from None
-
-    def _read_filler(self, reader: Reader, kind: BinaryType[Any]) -> Any:
-        """Read a field that fills the block, less what follows it."""
-        outer, capped = reader.end, reader.capped
-        reader.need(self._reserve)
-        reader.end, reader.capped = outer - self._reserve, False
-        value = kind.read(reader)
-        reader.finish()
-        reader.end, reader.capped = outer, capped
-        return value
-
-    def write(self, out: bytearray, value: T) -> None:
-        """Append the fields in order; an error gains the name of its field."""
-        for field in self.fields:
-            try:
-                field.type.write(out, getattr(value, field.name))
-            except EncodeError as error:
-                error.inside(field.name)
-                raise
-
-    def describe(self) -> dict[str, Any]:
-        """List the fields with their offsets, as long as those are fixed."""
-        offset: int | None = 0
-        rows: list[dict[str, Any]] = []
-        for field in self.fields:
-            row: dict[str, Any] = {"name": field.name}
-            if offset is not None:
-                row["offset"] = offset
-            rows.append(row | {"doc": field.doc, "layout": field.type.describe()})
-            if offset is not None:
-                size = field.type.size
-                offset = None if size is None else offset + size
-        layout: dict[str, Any] = {"type": "record", "name": self.name, "fields": rows}
-        if self.size is not None:
-            layout["size"] = self.size
-        elif self.max_size is not None:
-            layout["max_bytes"] = self.max_size
-        return layout
-
-
-class _Run:
-    """Neighbouring fields of fixed width, read by one `struct` call."""
-
-    def __init__(self, fields: Sequence[Field]) -> None:
-        packed = struct.Struct(">" + "".join(_code(field.type) for field in fields))
-        self.fields = fields
-        self.size: Final = packed.size
-        self.unpack: Final = packed.unpack_from
-
-    def explain(self, reader: Reader) -> None:
-        """Read field by field, to raise with the name of the one cut short."""
-        for field in self.fields:
-            try:
-                field.type.read(reader)
-            except DecodeError as error:
-                error.inside(field.name)
-                raise
-
-
-def _code(kind: BinaryType[Any]) -> str:
-    """Return the `struct` code of a type that any bytes are legal for, or nothing."""
-    if isinstance(kind, Integer) and kind.full_range:
-        return kind.code
-    if isinstance(kind, FixedBytes):
-        return f"{kind.count}s"
-    return "?" if isinstance(kind, Bool) else ""
-
-
-def _runs(fields: Sequence[Field]) -> Iterator[_Run | Field]:
-    run: list[Field] = []
-    for field in fields:
-        if _code(field.type):
-            run.append(field)
-            continue
-        if run:
-            yield _Run(run)
-            run = []
-        yield field
-    if run:
-        yield _Run(run)
-
-
-@attrs.frozen
-class Case:
-    """One case of a union.
-
-    Attributes:
-        tag: value of the tag.
-        cls: class of the values that this case encodes.
-        type: the payload.
-        doc: when it is used, in one phrase.
-    """
-
-    tag: int
-    cls: type[Any]
-    type: BinaryType[Any]
-    doc: str = ""
-
-
-class Union(BinaryType[T]):
-    """A tag, then the payload of the case it names."""
-
-    def __init__(self, name: str, tag: Integer, *cases: Case) -> None:
-        self.name = name
-        self.tag = tag
-        self.cases = cases
-        self.by_tag: Mapping[int, Case] = {case.tag: case for case in cases}
-        self.by_class: Mapping[type[Any], Case] = {case.cls: case for case in cases}
-        self.variable = any(case.type.variable for case in cases)
-        bounds = [case.type.max_size for case in cases]
-        if None not in bounds:
-            self.max_size = cast("int", tag.size) + max(cast("list[int]", bounds))
-
-    def read(self, reader: Reader) -> T:
-        """Read the tag, then its payload."""
-        start = reader.pos
-        tag = self.tag.read(reader)
-        case = self.by_tag.get(tag)
-        if case is None:
-            reader.pos = start
-            raise reader.fail(
-                DecodeFault.UNEXPECTED_TAG, f"{tag:#x} is no tag of {self.name}"
-            )
-        return cast("T", case.type.read(reader))
-
-    def write(self, out: bytearray, value: T) -> None:
-        """Append the tag of the value's class, and the payload."""
-        case = self.by_class.get(type(value))
-        if case is None:
-            raise EncodeError(f"{type(value).__name__} is no case of {self.name}")
-        self.tag.write(out, case.tag)
-        case.type.write(out, value)
-
-    def describe(self) -> dict[str, Any]:
-        """List the cases."""
-        cases = [
-            {"tag": case.tag, "doc": case.doc, "layout": case.type.describe()}
-            for case in self.cases
-        ]
-        layout: dict[str, Any] = {"type": "union", "name": self.name}
-        return layout | {"tag": self.tag.name, "cases": cases}

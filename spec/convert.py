@@ -96,6 +96,10 @@ class ShapeError(ValueError):
         self.faults = tuple(faults)
 
 
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON number")
+
+
 def _phrase(exc: BaseException, _: type[Any] | None) -> str:
     if isinstance(exc, KeyError):
         return "missing"
@@ -116,7 +120,7 @@ def structure(text: str, kind: type[T], name: str) -> T:
         ShapeError: every fault at once.
     """
     try:
-        document = json.loads(text)
+        document = json.loads(text, parse_constant=_no_constant)
     except RecursionError:
         raise ShapeError([f"{name}: nested too deeply"]) from None
     except ValueError as exc:

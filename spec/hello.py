@@ -54,18 +54,22 @@ from .binary import (
     UINT8,
     UINT16,
     BinaryType,
-    Case,
     Dynamic,
-    EncodeError,
-    Field,
     FixedBytes,
     Items,
-    Record,
-    Union,
 )
 from .identity import PUBLIC_KEY, STAMP
 from .motive import MOTIVE, Motive
 from .point import POINT, Point
+from .reader import (
+    EncodeError,
+)
+from .record import (
+    Case,
+    Field,
+    Record,
+    Union,
+)
 from .version import VERSION, Version
 
 #: Bytes of the random nonce in a connection message.

@@ -43,7 +43,10 @@ from typing import Final, Self
 import attrs
 from nacl.bindings import crypto_scalarmult_base
 
-from .binary import FixedBytes, Mapped
+from .binary import (
+    FixedBytes,
+    Mapped,
+)
 
 #: Bytes of a public key, a secret key and a shared key.
 KEY_SIZE: Final = 32

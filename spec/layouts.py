@@ -6,9 +6,9 @@ tezos_p2p.spec.layouts`` prints all of them as JSON, with a name one of them; wi
 
 Shape of a layout: an object with ``type`` (``uint16``, ``bytes``, ``record`` ...) and,
 as they apply, ``size`` (bytes, when fixed), ``max_bytes``, ``prefix`` (of a dynamic
-block), ``of`` (what is inside), ``max_length`` (of a list, in elements), ``fields`` (of
-a record, with ``offset`` as long as it is fixed), ``cases`` (of a union, by ``tag``),
-``as`` (what the value is called).
+block), ``of`` (what is inside), ``max_length`` (of a list, in elements), ``fields`` (of a
+record, with ``offset``, counted from its first field, as long as it is fixed), ``cases``
+(of a union, by ``tag``), ``as`` (what the value is called).
 """
 
 from __future__ import annotations
@@ -80,7 +80,10 @@ def _rows(layout: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, str,
     indent = "  " * depth
     for field in layout.get("fields", ()):
         offset = str(field["offset"]) if depth == 0 and "offset" in field else ""
-        yield offset, f"{indent}{field['name']}: {summary(field['layout'])}", field["doc"]
+        name, layout = str(field["name"]), dict(field["layout"])
+        if layout.get("as") == name.replace("_", " "):
+            del layout["as"]  # said already
+        yield offset, f"{indent}{name}: {summary(layout)}", field["doc"]
         yield from _rows(field["layout"], depth + 1)
     for case in layout.get("cases", ()):
         what = summary(case["layout"])

@@ -28,7 +28,9 @@ from typing import Any, Final, cast
 
 import attrs
 
-from .binary import UINT30_MAX
+from .binary import (
+    UINT30_MAX,
+)
 from .hello import FRAME_MAX_SIZE, POINTS_MAX, POINTS_SENT_MAX
 from .identity import DEFAULT_DIFFICULTY
 from .message import MESSAGE_MAX_SIZE

@@ -40,19 +40,23 @@ import attrs
 from .binary import (
     UINT16,
     BinaryType,
-    Case,
-    DecodeError,
-    DecodeFault,
-    EncodeError,
-    Field,
     Items,
-    Reader,
-    Record,
-    Union,
 )
 from .hello import POINTS_MAX
 from .identity import PEER_ID, PeerId
 from .point import POINT, Point
+from .reader import (
+    DecodeError,
+    DecodeFault,
+    EncodeError,
+    Reader,
+)
+from .record import (
+    Case,
+    Field,
+    Record,
+    Union,
+)
 
 M = TypeVar("M")
 

@@ -23,7 +23,10 @@ from __future__ import annotations
 import enum
 from typing import Final, Self
 
-from .binary import INT16, Mapped
+from .binary import (
+    INT16,
+    Mapped,
+)
 
 
 class Motive(enum.IntEnum):

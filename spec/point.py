@@ -53,17 +53,21 @@ import attrs
 from .binary import (
     UINT16,
     BinaryType,
-    DecodeFault,
     Dynamic,
-    EncodeError,
-    Field,
     FixedBytes,
     Mapped,
     Present,
-    Reader,
-    Record,
 )
 from .identity import PeerId
+from .reader import (
+    DecodeFault,
+    EncodeError,
+    Reader,
+)
+from .record import (
+    Field,
+    Record,
+)
 
 #: TCP port on which nodes listen unless configured otherwise.
 DEFAULT_PORT: Final = 9732

@@ -29,8 +29,16 @@ from typing import Final
 
 import attrs
 
-from .binary import BYTES, UINT16, Field, Mapped, Record
+from .binary import (
+    BYTES,
+    UINT16,
+    Mapped,
+)
 from .motive import Motive
+from .record import (
+    Field,
+    Record,
+)
 
 
 def _load_name(raw: bytes) -> str:
