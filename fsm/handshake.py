@@ -45,7 +45,6 @@ from typing import Any, Final
 
 import attrs
 
-from ..spec.binary import DecodeError
 from ..spec.events import (
     Authenticated,
     Closed,
@@ -66,6 +65,9 @@ from ..spec.hello import (
 from ..spec.limits import FRAME_WIRE_MAX, TAG_SIZE
 from ..spec.motive import Motive
 from ..spec.point import Point
+from ..spec.reader import (
+    DecodeError,
+)
 from ..spec.reasons import UNKNOWN, Disconnection, ErrorKind
 from ..spec.version import Version
 from . import endings

@@ -25,7 +25,6 @@ from typing import Any, Final
 
 from ..fsm.handshake import Handshake, Session, State
 from ..fsm.local import Local
-from ..spec.binary import DecodeError
 from ..spec.events import (
     Authenticated,
     Closed,
@@ -36,6 +35,9 @@ from ..spec.events import (
 from ..spec.hello import ANSWER, CONNECTION_MESSAGE, CONNECTION_METADATA
 from ..spec.identity import Identity, IdentityError, difficulty_reached
 from ..spec.motive import Motive
+from ..spec.reader import (
+    DecodeError,
+)
 from ..spec.version import SANDBOX
 from .files import load_identity, save_identity
 from .proof_of_work import Progress, generate_identity

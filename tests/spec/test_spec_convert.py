@@ -216,4 +216,4 @@ def test_bytes_are_lower_case_hex_digits_and_enumerations_lower_case_words() -> 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
 def test_numbers_that_json_does_not_have_are_refused(constant: str) -> None:
     with pytest.raises(ShapeError, match=f"{constant} is no JSON number"):
-        structure(f'{{"x": {constant}}}', Thing, "thing")
+        structure(f'{{"x": {constant}}}', Outer, "thing")
