@@ -29,6 +29,7 @@ recorded from it.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import struct
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -332,6 +333,10 @@ class KeyCache:
     def __len__(self) -> int:
         """Entries held."""
         return len(self._known)
+
+    def serves(self, secret_key: bytes, target: int) -> bool:
+        """Whether it was made for this key and this target."""
+        return hmac.compare_digest(self._secret_key, secret_key) and self.target == target
 
     def meet(self, public_key: bytes, stamp: bytes) -> Acquaintance | ErrorKind:
         """Check a stamp, then agree on a key, each only if it is not known yet.

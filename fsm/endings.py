@@ -26,6 +26,7 @@ from typing import Any, Final
 
 from ..spec.events import Remote
 from ..spec.hello import Nack, NackV0
+from ..spec.identity import PeerId
 from ..spec.motive import Motive
 from ..spec.reasons import Direction, Disconnection, ErrorKind, P2pError, Reason
 
@@ -66,9 +67,16 @@ def _plainly(ending: Ending, kind: ErrorKind) -> Disconnection:
 def failed(ending: Ending, kind: ErrorKind, detail: str) -> Disconnection:
     """Apply one of the above; without detail, give the same object each time.
 
-    Floods end without detail: nothing is made for them.
+    Floods end without detail: nothing is made for them.  Hence a proof of work that
+    falls short does not say whose it is, which nothing has proven anyway.
     """
     return ending(P2pError(kind, detail)) if detail else _plainly(ending, kind)
+
+
+def met_myself(peer_id: PeerId) -> Disconnection:
+    """End because the other end is this very node."""
+    facts = {"peer_id": peer_id}
+    return authentication_failed(P2pError(ErrorKind.MYSELF, str(peer_id), facts))
 
 
 def refused_by_us(remote: Remote, motive: Motive) -> Disconnection:

@@ -59,7 +59,6 @@ from ..spec.hello import (
     CONNECTION_METADATA,
     FRAME_MAX_SIZE,
     Ack,
-    Answer,
     nack_for,
 )
 from ..spec.limits import FRAME_WIRE_MAX, TAG_SIZE
@@ -119,6 +118,8 @@ OVER: Final = frozenset(TABLE.final)
 #: Largest plaintext that a peer's metadata or answer can have.
 METADATA_SIZE: Final = CONNECTION_METADATA.size or 0
 ANSWER_MAX_SIZE: Final = ANSWER.max_size or 0
+#: The usual answer, encoded once; no other bytes decode to it.
+_ACK: Final = ANSWER.encode(Ack())
 
 
 @attrs.define(eq=False)
@@ -211,8 +212,9 @@ class Handshake:
         """Take bytes of theirs; ``b""`` is the end of their stream.  Never raises.
 
         Args:
-            data: any number of bytes; need not outlive the call.  At most
-                `read_allowance`, or the handshake ends.
+            data: any number of bytes, `read_allowance` at most; need not outlive the
+                call.  If more than 65 537 of them cannot be read yet, the handshake
+                ends.
             now: the present.
         """
         if self.over or self._late(now):
@@ -239,7 +241,7 @@ class Handshake:
             if isinstance(agreement, Motive):
                 why = f"no common version ({agreement.name.lower()})"
                 raise LocalProtocolError("admit", self.state.name, why)
-            frame = self._seal_answer(Ack())
+            frame = self._seal(_ACK)
         self._fire("admit", _Fact(frame))
         self._advance(now)
 
@@ -263,7 +265,7 @@ class Handshake:
             raise LocalProtocolError("refuse", self.state.name)
         remote = self._verdict.remote
         announced = remote.message.version.p2p_version
-        frame = self._seal_answer(nack_for(announced, motive, points))
+        frame = self._seal(ANSWER.encode(nack_for(announced, motive, points)))
         closed = Closed(endings.refused_by_us(remote, motive), now)
         self._fire("refuse", _Fact(frame, closed))
 
@@ -324,6 +326,7 @@ class Handshake:
         assert verdict is not None
         assert isinstance(verdict.agreement, Version)
         rest = self._frames.drain()
+        self._forget()
         return Session(channel, rest, self._eof, verdict.remote, verdict.agreement)
 
     # -- progress ----------------------------------------------------------------------
@@ -331,8 +334,9 @@ class Handshake:
     def _advance(self, now: float) -> None:
         """Read whatever frames are complete, as far as the state allows."""
         try:
-            while (read := _READERS.get(self.state)) is not None and read(self, now):
-                pass
+            while len(self._frames) and (read := _READERS.get(self.state)):
+                if not read(self, now):
+                    break
         except ChannelError as error:
             self._fail(error.kind, error.detail, now)
         except DecodeError as error:
@@ -377,7 +381,7 @@ class Handshake:
         # Only now: whoever merely repeats our public key must not make us believe
         # that his address is one of our own.
         if greeting.peer_id == self._local.identity.peer_id:
-            self._fail(ErrorKind.MYSELF, str(greeting.peer_id), now)
+            self._end(endings.met_myself(greeting.peer_id), now)
             return False
         remote = Remote(greeting.peer_id, greeting.message, metadata)
         agreement = self._local.network.negotiate(greeting.message.version)
@@ -389,8 +393,10 @@ class Handshake:
         body = self._frames.next(TAG_SIZE, TAG_SIZE + ANSWER_MAX_SIZE)
         if body is None:
             return False
-        answer = ANSWER.decode(self._open(body))
-        if not isinstance(answer, Ack):
+        plaintext = self._open(body)
+        if plaintext != _ACK:
+            answer = ANSWER.decode(plaintext)
+            assert not isinstance(answer, Ack)
             self._end(endings.refused_by_peer(answer), now)
             return False
         verdict = self._verdict
@@ -441,8 +447,7 @@ class Handshake:
 
     def _say_no(self, fact: _Fact) -> None:
         self._outbox += fact.frame
-        self._frames.clear()
-        self._deadline = None
+        self._forget()
         self._events.append(fact.event)
 
     def _finish(self, fact: _Fact) -> None:
@@ -451,9 +456,15 @@ class Handshake:
 
     def _give_up(self, fact: _Fact) -> None:
         self._outbox = b""
-        self._frames.clear()
-        self._deadline = None
+        self._forget()
         self._events.append(fact.event)
+
+    def _forget(self) -> None:
+        """Drop what only a living handshake needs, keys before all."""
+        self._deadline = None
+        self._channel = None
+        self._sent = b""
+        self._frames.clear()
 
     # -- plumbing ----------------------------------------------------------------------
 
@@ -461,9 +472,9 @@ class Handshake:
         assert self._channel is not None
         return self._channel.open(body)
 
-    def _seal_answer(self, answer: Answer) -> bytes:
+    def _seal(self, plaintext: bytes) -> bytes:
         assert self._channel is not None
-        return b"".join(self._channel.seal(ANSWER.encode(answer)))
+        return b"".join(self._channel.seal(plaintext))
 
 
 #: How failures are reported, in the states that differ from all others.

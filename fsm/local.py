@@ -48,14 +48,14 @@ class Local:
         difficulty: proof of work asked of peers, 0 to 256.
         limits: timeouts are taken from here.
         runner: ``machine.shared``, or ``machine.compiled`` for simulations.
-        keys: cache of shared keys, made for the same difficulty; by default a new one.
+        keys: cache of shared keys, made for the same identity and difficulty; by default
+            a new one.
 
     Attributes:
         metadata_bytes: our metadata, encoded.
 
     Raises:
-        ValueError: difficulty out of range, cache made for another one, or unknown
-            runner.
+        ValueError: difficulty out of range, cache of another node, or unknown runner.
         EncodeError: the port, or a version, does not fit its field.
     """
 
@@ -73,8 +73,8 @@ class Local:
 
     def __attrs_post_init__(self) -> None:
         """Check what the parts cannot check alone."""
-        if self.keys.target != target_of(self.difficulty):
-            raise ValueError(f"the key cache is not made for {self.difficulty} bits")
+        if not self.keys.serves(self.identity.secret_key, target_of(self.difficulty)):
+            raise ValueError("the key cache was made for another key or difficulty")
         if self.runner not in (shared, compiled):
             raise ValueError("the runner is machine.shared or machine.compiled")
 

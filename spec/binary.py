@@ -86,7 +86,8 @@ class BinaryType(Generic[T]):
         """
         reader = Reader(data)
         value = self.read(reader)
-        reader.finish()
+        if reader.pos != reader.end:
+            reader.finish()
         return value
 
     def encode(self, value: T) -> bytes:

@@ -64,6 +64,7 @@ _DIGITS: Final = {char: value for value, char in enumerate(_ALPHABET)}
 _PEER_ID_PREFIX: Final = b"\x99\x67"
 _PEER_ID_CHARS: Final = 30
 _STAMPS: Final = 1 << (8 * STAMP_SIZE)
+_LAST_BYTES: Final = tuple(bytes([value]) for value in range(256))
 
 
 class IdentityError(ValueError):
@@ -222,21 +223,30 @@ def search_stamp(
     """
     target = target_of(difficulty)
     # Whole zero bytes are compared first: cheaper than making an integer each time.
-    zeros = bytes(int(difficulty) // 8)
-    # Hashing the key once and copying that state: 1.8 times the plain loop, since a
-    # copy skips the parsing of the constructor's keywords.
-    copy = hashlib.blake2b(public_key, digest_size=32).copy
-    at = first % _STAMPS
+    rest = KEY_SIZE - int(difficulty) // 8
+    zeros = bytes(KEY_SIZE - rest)
+    # All but the last byte of the stamp is hashed once for 256 tries, which go on from
+    # a copy of that state: 2.1 times the plain loop, since a copy skips the parsing of
+    # the constructor's keywords.
+    key = hashlib.blake2b(public_key, digest_size=32)
+    at = first
     while True:
-        for number in range(at, at + batch):
-            stamp = (number % _STAMPS).to_bytes(STAMP_SIZE, "big")
-            state = copy()
-            state.update(stamp)
-            digest = state.digest()
-            if digest.endswith(zeros) and int.from_bytes(digest, "little") <= target:
-                yield stamp
-                return
-        at = (at + batch) % _STAMPS
+        end = at + batch
+        while at < end:
+            head, low = divmod(at % _STAMPS, 256)
+            front = head.to_bytes(STAMP_SIZE - 1, "big")
+            base = key.copy()
+            base.update(front)
+            copy = base.copy
+            tails = _LAST_BYTES[low : low + end - at]
+            for last in tails:
+                state = copy()
+                state.update(last)
+                digest = state.digest()
+                if digest[rest:] == zeros and int.from_bytes(digest, "little") <= target:
+                    yield front + last
+                    return
+            at += len(tails)
         yield None
 
 

@@ -86,9 +86,10 @@ _FULL: Final = re.compile(
 )
 _V6_CHARS: Final = re.compile(r"[0-9A-Fa-f:.]+")
 # The canonical octets, shifted to their places: both the check and the value of an
-# IPv4 address in four look-ups.  An Advertise of 100 points is decoded this way.
-_OCTETS: Final = tuple(
-    {str(n): (n << shift) + base for n in range(256)}
+# IPv4 address in four look-ups.  An Advertise of 100 points is decoded this way; as
+# bytes, since they need not be made text first.
+_A, _B, _C, _D = (
+    {b"%d" % n: (n << shift) + base for n in range(256)}
     for shift, base in ((24, _MAPPED), (16, 0), (8, 0), (0, 0))
 )
 
@@ -97,10 +98,10 @@ class PointError(ValueError):
     """Text that is no point; the message says which rule it breaks."""
 
 
-def _parse_v4(text: str) -> int | None:
+def _parse_v4(text: bytes) -> int | None:
     try:
-        a, b, c, d = text.split(".")
-        return _OCTETS[0][a] + _OCTETS[1][b] + _OCTETS[2][c] + _OCTETS[3][d]
+        a, b, c, d = text.split(b".")
+        return _A[a] + _B[b] + _C[c] + _D[d]
     except (ValueError, KeyError):
         return None
 
@@ -113,7 +114,7 @@ def _parse_groups(text: str) -> list[int] | None:
     parts = text.split(":")
     quad = None
     if "." in parts[-1]:
-        quad = _parse_v4(parts.pop())
+        quad = _parse_v4(parts.pop().encode())
         if quad is None:
             return None
     for part in parts:
@@ -166,7 +167,7 @@ class Address(int):
         Raises:
             PointError: not a literal.
         """
-        value = _parse_v4(text)
+        value = _parse_v4(text.encode("utf-8", "replace"))
         if value is None:
             value = _parse_v6(text)
         if value is None:
@@ -369,15 +370,13 @@ class PointType(BinaryType[Point]):
         if head <= reader.end:
             end = head + _U32.unpack_from(data, start)[0]
             if end <= reader.end and end - start <= POINT_MAX_SIZE:
-                host, _, port = data[head:end].decode("latin-1").rpartition(":")
-                # In Latin-1 only 0 to 9 are decimal.
-                if (
-                    port.isdecimal()
-                    and len(port) < 6
-                    and (number := int(port)) <= PORT_MAX
-                ):
-                    value = _parse_v6(host[1:-1]) if host[-1:] == "]" else _parse_v4(host)
-                    if value is not None and (host[0] == "[") == (host[-1] == "]"):
+                host, _, port = data[head:end].rpartition(b":")
+                if port.isdigit() and len(port) < 6 and (number := int(port)) <= PORT_MAX:
+                    if host[:1] == b"[" and host[-1:] == b"]":
+                        value = _parse_v6(host[1:-1].decode("latin-1"))
+                    else:
+                        value = _parse_v4(host)
+                    if value is not None:
                         reader.pos = end
                         # As `Point(...)` does it, less one Python frame.
                         return _new_point(Point, (Address(value), number))

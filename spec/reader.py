@@ -130,20 +130,22 @@ class Reader:
 
     def length(self) -> int:
         """Read a uint30 length prefix that must fit in what is left of the block."""
+        pos, end = self.pos + 4, self.end
+        if pos <= end:
+            size: int = _U32.unpack_from(self.data, self.pos)[0]
+            if pos + size <= end:
+                self.pos = pos
+                return size
         self.need(4)
-        size: int = _U32.unpack_from(self.data, self.pos)[0]
+        size = _U32.unpack_from(self.data, self.pos)[0]
         if size >> 31:
             raise self.fail(DecodeFault.INVALID_INT, f"length {size} has its top bit set")
-        self.pos += 4
-        if size > self.end - self.pos:
-            self.pos -= 4
-            error = self.fail(
-                DecodeFault.NOT_ENOUGH_DATA,
-                f"length prefix says {size} bytes, {self.end - self.pos - 4} left",
-            )
-            error.capped = self.capped
-            raise error
-        return size
+        error = self.fail(
+            DecodeFault.NOT_ENOUGH_DATA,
+            f"length prefix says {size} bytes, {end - pos} left",
+        )
+        error.capped = self.capped
+        raise error
 
     def finish(self) -> None:
         """Raise if anything is left in the block."""

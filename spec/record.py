@@ -13,6 +13,7 @@ Source: the object and union conventions of the reference's ``data-encoding``.
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
@@ -82,25 +83,30 @@ class Record(BinaryType[T]):
             if None in behind:
                 raise ValueError(f"{name}: only fixed-size fields may follow a filler")
             self._reserve = sum(cast("list[int]", behind))
-        self._steps = tuple(_runs(fields))
+        #: (size, struct reader, run), or (0, reader of the field's type, field).
+        self._steps = tuple(self._step(step) for step in _runs(fields))
+
+    def _step(self, step: _Run | Field) -> tuple[int, Callable[..., Any], Any]:
+        if isinstance(step, _Run):
+            return step.size, step.unpack, step
+        if step.type.variable and self._reserve:
+            return 0, functools.partial(self._read_filler, step.type), step
+        return 0, step.type.read, step
 
     def read(self, reader: Reader) -> T:
         """Read the fields in order; an error gains the name of its field."""
         start = reader.pos
         values: list[Any] = []
-        for step in self._steps:
-            if isinstance(step, _Run):
-                end = reader.pos + step.size
+        for size, read, step in self._steps:
+            if size:
+                end = reader.pos + size
                 if end > reader.end:
                     step.explain(reader)
-                values += step.unpack(reader.data, reader.pos)
+                values += read(reader.data, reader.pos)
                 reader.pos = end
                 continue
             try:
-                if step.type.variable and self._reserve:
-                    values.append(self._read_filler(reader, step.type))
-                else:
-                    values.append(step.type.read(reader))
+                values.append(read(reader))
             except DecodeError as error:
                 error.inside(step.name)
                 raise
@@ -110,7 +116,7 @@ class Record(BinaryType[T]):
             reader.pos = start
             raise reader.fail(DecodeFault.INVALID_VALUE, str(exc)) from None
 
-    def _read_filler(self, reader: Reader, kind: BinaryType[Any]) -> Any:
+    def _read_filler(self, kind: BinaryType[Any], reader: Reader) -> Any:
         """Read a field that fills the block, less what follows it."""
         outer, capped = reader.end, reader.capped
         reader.need(self._reserve)

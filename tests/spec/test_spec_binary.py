@@ -568,7 +568,7 @@ def test_the_second_field_of_a_fixed_run_is_named_too() -> None:
 
 def test_a_run_that_fits_has_nothing_to_explain() -> None:
     kind = Record(Pair, "r", Field("left", UINT8), Field("right", UINT8))
-    (run,) = kind._steps
+    ((_, _, run),) = kind._steps
     assert isinstance(run, record._Run)
     reader = Reader(b"\1\2")
     run.explain(reader)
