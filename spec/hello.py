@@ -57,6 +57,7 @@ from .binary import (
     Dynamic,
     FixedBytes,
     Items,
+    Remembered,
 )
 from .identity import PUBLIC_KEY, STAMP
 from .motive import MOTIVE, Motive
@@ -103,6 +104,8 @@ class ConnectionMessage:
     version: Version
 
 
+# A node meets few networks and versions, in every connection message anew.
+_VERSION: Final = Remembered(VERSION, values=256, size=64)
 CONNECTION_MESSAGE: Final = Record(
     ConnectionMessage,
     "connection message",
@@ -110,7 +113,7 @@ CONNECTION_MESSAGE: Final = Record(
     Field("public_key", PUBLIC_KEY, "X25519 public key"),
     Field("proof_of_work_stamp", STAMP, "proof of work over public key and stamp"),
     Field("message_nonce", FixedBytes(MESSAGE_NONCE_SIZE), "fresh for each connection"),
-    Field("version", VERSION, "network and greatest versions of the sender"),
+    Field("version", _VERSION, "network and greatest versions of the sender"),
 )
 
 #: Offset of the message nonce in a framed connection message.

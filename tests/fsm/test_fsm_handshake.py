@@ -628,15 +628,15 @@ def test_after_the_hand_over_the_handshake_takes_and_tells_nothing(
     assert it.machine.next_timeout() is None
 
 
-def test_an_acceptance_still_unsent_at_the_hand_over_can_be_taken_after_it(
+def test_an_acceptance_still_unsent_at_the_hand_over_is_handed_over_too(
     incoming: bool, runner: str
 ) -> None:
     it = reach(State.VERDICT, incoming, runner)
     it.machine.receive_data(it.peer.seal(b"\0"), 0.0)
     it.machine.admit(0.0)
     session = it.machine.hand_over()
-    ack = it.machine.data_to_send()
-    assert it.peer.open(ack) == b"\0"
+    assert it.machine.data_to_send() == b""
+    assert it.peer.open(session.unsent) == b"\0"
     assert session.channel.send_nonce == it.peer.receive_nonce
 
 
