@@ -238,10 +238,6 @@ class _SharedMachine(Machine):
         """Return the library's state object for the state of a model."""
         return self.states[model.state.name]
 
-    def get_state(self, state: Any) -> Any:
-        """Return the library's state object for a member or its name."""
-        return self.states[state if type(state) is str else state.name]
-
     def set_state(self, state: Any, model: Any = None) -> None:
         """Put a model into a state given by name."""
         model.state = self.states[state].value
