@@ -59,7 +59,7 @@ class States(enum.Enum):
     """Base of the enumerations of states; a member's value says what it means."""
 
     # Members are singletons.  The stock hash is a Python function, and states are
-    # looked up at every step: 0.05 µs instead of 0.35.
+    # looked up at every step: 0.02 µs instead of 0.10.
     __hash__ = object.__hash__
 
 
@@ -228,7 +228,7 @@ class _SharedMachine(Machine):
 
     States are enumeration members, models one object each, callbacks names of methods
     that take the fact.  Spared are the questions that the general case asks at every
-    step, and its log; measured, a step takes 3.7 µs instead of 11.8.
+    step, and its log; measured, a step takes 3.5 µs instead of 11.4.
     """
 
     state_cls = _PlainState

@@ -540,7 +540,7 @@ class Remembered(BinaryType[T]):
     """A value that ends its block and mostly is one of few: decoded once, looked up then.
 
     The bytes say all there is to say, so that remembering cannot be noticed, but for
-    the time: 0.2 µs instead of 1.5 for the versions in a connection message.
+    the time: 0.3 µs instead of 1.6 for the versions in a connection message.
 
     Args:
         inner: the type.

@@ -228,7 +228,7 @@ def search_stamp(
     rest = KEY_SIZE - int(difficulty) // 8
     zeros = bytes(KEY_SIZE - rest)
     # All but the last byte of the stamp is hashed once for 256 tries, which go on from
-    # a copy of that state: 2.1 times the plain loop, since a copy skips the parsing of
+    # a copy of that state: 2.2 times the plain loop, since a copy skips the parsing of
     # the constructor's keywords.
     key = hashlib.blake2b(public_key, digest_size=32)
     at = first
