@@ -2,10 +2,18 @@
 
 Fully deterministic: no module here opens a socket, reads a clock or draws a random
 number.  Time is an argument, randomness is passed to constructors; the same inputs
-give the same outputs, byte for byte.  The names below are the public ones.
+give the same outputs, byte for byte.  (The command line of ``diagram``, which writes
+files, is no part of any machine.)  The names below are the public ones.
 """
 
-from .channel import Channel, ChannelError, ChunkStream, KeyCache
+from .channel import (
+    Channel,
+    ChannelError,
+    ChunkStream,
+    Frames,
+    KeyCache,
+    derive_nonces,
+)
 from .handshake import Handshake, Session, State
 from .local import Local
 from .machine import LocalProtocolError, Row, States, Table, TableError, compiled, shared
@@ -14,6 +22,7 @@ __all__ = [
     "Channel",
     "ChannelError",
     "ChunkStream",
+    "Frames",
     "Handshake",
     "KeyCache",
     "Local",
@@ -25,5 +34,6 @@ __all__ = [
     "Table",
     "TableError",
     "compiled",
+    "derive_nonces",
     "shared",
 ]

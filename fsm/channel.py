@@ -43,13 +43,14 @@ from nacl.bindings import (
 )
 from nacl.exceptions import CryptoError
 
+from ..spec.hello import FRAME_MAX_SIZE
 from ..spec.identity import PeerId, is_enough_work
 from ..spec.limits import CHUNK_PLAINTEXT_SENT_MAX, FRAME_WIRE_MAX, TAG_SIZE
 from ..spec.reasons import ErrorKind
 
 #: Bytes of a chunk nonce.
 NONCE_SIZE: Final = 24
-#: Shared keys that a node keeps unless told otherwise: 200 bytes each.
+#: Shared keys that a node keeps unless told otherwise: some 400 bytes each.
 KEY_CACHE_SIZE: Final = 1024
 
 _NONCES: Final = 1 << (8 * NONCE_SIZE)
@@ -250,32 +251,54 @@ class Frames:
 class ChunkStream:
     """Chunks in, one stream of plaintext bytes out: messages find their own edges.
 
+    Feed it, then call `open_next` as long as there is time and room: each call opens one
+    chunk, so that the caller decides how much is done at once.
+
     Args:
         channel: what opens the chunks.
     """
 
-    __slots__ = ("_channel", "_frames", "_plain")
+    __slots__ = ("_channel", "_error", "_frames", "_plain")
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._frames = Frames()
         self._plain = bytearray()
+        self._error: ChannelError | None = None
 
     def __len__(self) -> int:
         """Bytes of plaintext that wait to be taken."""
         return len(self._plain)
 
+    @property
+    def room(self) -> int:
+        """Bytes that may be fed before the longest possible chunk is exceeded."""
+        return 0 if self._error else self._frames.room
+
     def feed(self, data: bytes | bytearray | memoryview) -> None:
-        """Open every chunk that is complete with these bytes.
+        """Take bytes from the wire; after an error they are dropped."""
+        if self._error is None:
+            self._frames.feed(data)
+
+    def open_next(self) -> bool:
+        """Open the next chunk onto the stream; tell whether there was a complete one.
 
         Raises:
-            ChannelError: a chunk is too short or does not decrypt; what came before
-                it has been opened.
+            ChannelError: the chunk is too short or does not decrypt.  The same again at
+                every later call: behind a hole there is no stream.
         """
-        frames = self._frames
-        frames.feed(data)
-        while (body := frames.next(TAG_SIZE, FRAME_WIRE_MAX)) is not None:
+        if self._error is not None:
+            raise self._error
+        try:
+            body = self._frames.next(TAG_SIZE, FRAME_MAX_SIZE)
+            if body is None:
+                return False
             self._plain += self._channel.open(body)
+        except ChannelError as error:
+            self._error = error
+            self._frames.clear()
+            raise
+        return True
 
     def peek(self, size: int) -> bytes:
         """Return up to ``size`` bytes from the front without taking them."""
@@ -295,7 +318,7 @@ class Acquaintance:
     Attributes:
         peer_id: hash of its public key.
         stamp: the proof-of-work stamp that passed our target.
-        shared_key: 32 bytes.
+        shared_key: 32 bytes, or none if the key is of low order.
     """
 
     peer_id: PeerId
@@ -307,8 +330,9 @@ class KeyCache:
     """Checked stamps and shared keys by remote public key, the most recent ones.
 
     Keys are long-lived: a peer that returns, or a replayed connection message, costs
-    neither hashing nor a key agreement.  Bounded: the least recently used goes first.
-    Only keys whose proof of work passed are kept, so that filling it costs work.
+    no proof-of-work hash and no key agreement.  A key of low order is remembered too:
+    it is not tried twice.  Bounded: the least recently used goes first.  Only keys whose
+    proof of work passed are kept, so that filling it costs work.
 
     Args:
         secret_key: our 32 bytes.
@@ -346,20 +370,26 @@ class KeyCache:
             `LOW_ORDER_KEY`.  Not raised: floods of bad stamps must stay cheap.
         """
         known = self._known.get(public_key)
-        if known is not None and known.stamp == stamp:
+        if known is None or known.stamp != stamp:
+            if not is_enough_work(public_key, stamp, self.target):
+                return ErrorKind.NOT_ENOUGH_PROOF_OF_WORK
+            known = self._learn(public_key, stamp, known)
+        else:
             self._known.move_to_end(public_key)
-            return known
-        if not is_enough_work(public_key, stamp, self.target):
-            return ErrorKind.NOT_ENOUGH_PROOF_OF_WORK
-        if known is None:
+        return known if known.shared_key else ErrorKind.LOW_ORDER_KEY
+
+    def _learn(
+        self, public_key: bytes, stamp: bytes, known: Acquaintance | None
+    ) -> Acquaintance:
+        if known is not None:
+            known = Acquaintance(known.peer_id, stamp, known.shared_key)
+        else:
             self.agreements += 1
             try:
                 key = crypto_box_beforenm(public_key, self._secret_key)
-            except CryptoError:  # a point of low order: the product is zero
-                return ErrorKind.LOW_ORDER_KEY
+            except CryptoError:  # the product of a point of low order is zero
+                key = b""
             known = Acquaintance(PeerId.of_key(public_key), stamp, key)
-        else:
-            known = Acquaintance(known.peer_id, stamp, known.shared_key)
         if self.capacity:
             self._known[public_key] = known
             self._known.move_to_end(public_key)

@@ -1,8 +1,9 @@
 """The handshake: from the first byte of a TCP connection to mutual acceptance.
 
-Two rules.  Everything that decides how a handshake goes is in this module; and this
-module does not know who is welcome: between `Authenticated` and `admit` or `refuse` it
-waits for somebody else's verdict.
+Two rules.  What follows what is decided in this module alone (the checks themselves are
+the channel's, the words for what fails those of endings); and this module does not know
+who is welcome: between `Authenticated` and `admit` or `refuse` it waits for somebody
+else's verdict.
 
 Both sides run the same table.  Neither waits for the other before it speaks: the
 connection message goes out at once, the metadata as soon as theirs is checked, the
@@ -39,7 +40,6 @@ observed behaviour; the order of the checks is that of 2026.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -59,6 +59,7 @@ from ..spec.hello import (
     CONNECTION_METADATA,
     FRAME_MAX_SIZE,
     Ack,
+    Nack,
     nack_for,
 )
 from ..spec.limits import FRAME_WIRE_MAX, TAG_SIZE
@@ -67,12 +68,12 @@ from ..spec.point import Point
 from ..spec.reader import (
     DecodeError,
 )
-from ..spec.reasons import UNKNOWN, Disconnection, ErrorKind
+from ..spec.reasons import Disconnection, ErrorKind
 from ..spec.version import Version
 from . import endings
 from .channel import Channel, ChannelError, Frames, derive_nonces
 from .local import Local
-from .machine import LocalProtocolError, Row, States, Table, Trigger, compiled, shared
+from .machine import RUNNERS, LocalProtocolError, Row, States, Table, Trigger
 
 
 class State(States):
@@ -115,8 +116,7 @@ TABLE: Final = Table("handshake", State, State.IDLE, (
 #: States in which nothing can happen any more.
 OVER: Final = frozenset(TABLE.final)
 
-#: Largest plaintext that a peer's metadata or answer can have.
-METADATA_SIZE: Final = CONNECTION_METADATA.size or 0
+#: Largest plaintext that an answer can have.
 ANSWER_MAX_SIZE: Final = ANSWER.max_size or 0
 #: The usual answer, encoded once; no other bytes decode to it.
 _ACK: Final = ANSWER.encode(Ack())
@@ -175,8 +175,9 @@ class Handshake:
     Feed it, then drain bytes, then events, then re-arm: after any input call
     `data_to_send` and `next_event` until they give nothing, and ask `next_timeout`.
     When the last event is `Closed`, send what `data_to_send` still gives (a refusal),
-    then close the connection; better, shut the writing side down and read on for a
-    moment, since closing over unread bytes can destroy what was just sent.
+    shut the writing side down, then read on for a moment and throw away what comes: to
+    close over unread bytes can destroy what was just sent.  That reading is the
+    caller's; the handshake wants no more bytes.
 
     Every ``now`` is monotonic seconds of one clock and never decreases.
 
@@ -190,9 +191,8 @@ class Handshake:
     state: State = attrs.field(default=State.IDLE, init=False)
     _frames: Frames = attrs.field(factory=Frames, init=False)
     _outbox: bytes = attrs.field(default=b"", init=False)
-    _events: deque[HandshakeEvent] = attrs.field(
-        factory=deque[HandshakeEvent], init=False
-    )
+    # At most four in all: a deque would double the size of the whole.
+    _events: list[HandshakeEvent] = attrs.field(factory=list[HandshakeEvent], init=False)
     _deadline: float | None = attrs.field(default=None, init=False)
     _sent: bytes = attrs.field(default=b"", init=False)
     _eof: bool = attrs.field(default=False, init=False)
@@ -275,23 +275,28 @@ class Handshake:
         Raises:
             LocalProtocolError: not in `VERDICT`.
             EncodeError: the points cannot be sent.
+            ValueError: the motive is no int16.
         """
         if self._verdict is None or self.state is not State.VERDICT:
             raise LocalProtocolError("refuse", self.state.name)
         if self._late(now):
             return
         remote = self._verdict.remote
-        announced = remote.message.version.p2p_version
-        frame = self._seal(ANSWER.encode(nack_for(announced, motive, points)))
+        motive = Motive(motive)
         closed = Closed(endings.refused_by_us(remote, motive), now)
-        self._fire("refuse", _Refusal(frame, closed))
+        # Checked is also what a remote of version 0 will not be told; and the nonce is
+        # spent last.
+        ANSWER.encode(Nack(motive, points))
+        announced = remote.message.version.p2p_version
+        plaintext = ANSWER.encode(nack_for(announced, motive, points))
+        self._fire("refuse", _Refusal(self._seal(plaintext), closed))
 
-    def close(self, now: float, reason: Disconnection = UNKNOWN) -> None:
+    def close(self, reason: Disconnection, now: float) -> None:
         """End it from our side, without a word; harmless when it is over.
 
         Args:
-            now: the present.
             reason: what `Closed` will say.
+            now: the present.
         """
         if not self.over:
             self._end(reason, now)
@@ -314,7 +319,10 @@ class Handshake:
 
     @property
     def read_allowance(self) -> int:
-        """Most bytes that `receive_data` may be given now; 0: read nothing."""
+        """Most bytes that `receive_data` may be given now; 0: do not read at all.
+
+        A socket that is asked for 0 bytes gives ``b""``, which would be the end.
+        """
         return 0 if self.over or self._eof else self._frames.room
 
     def data_to_send(self, room: int = 1 << 16) -> bytes:
@@ -325,7 +333,7 @@ class Handshake:
 
     def next_event(self) -> HandshakeEvent | None:
         """Return the oldest unread event, or None."""
-        return self._events.popleft() if self._events else None
+        return self._events.pop(0) if self._events else None
 
     def next_timeout(self) -> float | None:
         """Monotonic seconds at which `handle_timeout` has something to do, or None."""
@@ -365,7 +373,11 @@ class Handshake:
         if len(self._frames) > FRAME_WIRE_MAX:
             detail = f"{len(self._frames)} bytes wait, limit {FRAME_WIRE_MAX}"
             self._fail(ErrorKind.READ_ALLOWANCE_EXCEEDED, detail, now)
-        elif self._eof and (self.state in _READERS or not len(self._frames)):
+        elif (
+            self._eof
+            and self.state is not State.IDLE
+            and (self.state in _READERS or not len(self._frames))
+        ):
             self._fail(ErrorKind.CONNECTION_CLOSED, "", now)
 
     def _read_greeting(self, now: float) -> bool:
@@ -391,7 +403,9 @@ class Handshake:
 
     def _read_metadata(self, now: float) -> bool:
         """Their metadata: it decrypts only if they hold the key they claim."""
-        body = self._frames.next(TAG_SIZE, TAG_SIZE + METADATA_SIZE)
+        # Of any size: only what does not decrypt, or decrypts to something else, may
+        # greylist an address; two bytes of a header prove nothing.
+        body = self._frames.next(TAG_SIZE, FRAME_MAX_SIZE)
         if body is None:
             return False
         metadata = CONNECTION_METADATA.decode(self._open(body))
@@ -475,6 +489,9 @@ class Handshake:
 
     def _give_up(self, event: Closed) -> None:
         self._outbox = b""
+        # Of a failure nothing stays; a peer that was refused is still known.
+        self._greeting = None
+        self._verdict = None
         self._forget()
         self._events.append(event)
 
@@ -514,5 +531,5 @@ _READERS: Final[Mapping[State, Callable[[Handshake, float], bool]]] = {
 
 #: The triggers of both runners, built once.
 _FIRE: Final[Mapping[Any, Mapping[str, Trigger]]] = {
-    runner: runner(TABLE, Handshake) for runner in (shared, compiled)
+    runner: runner(TABLE, Handshake) for runner in RUNNERS.values()
 }

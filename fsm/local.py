@@ -24,7 +24,7 @@ from ..spec.identity import DEFAULT_DIFFICULTY, Identity, target_of
 from ..spec.limits import Limits
 from ..spec.version import MAINNET, Network
 from .channel import KeyCache
-from .machine import LocalProtocolError, Table, Trigger, compiled, shared
+from .machine import RUNNERS, LocalProtocolError, Table, Trigger, shared
 
 
 def _derived(method: str, *, init: bool = False) -> Any:
@@ -75,7 +75,7 @@ class Local:
         """Check what the parts cannot check alone."""
         if not self.keys.serves(self.identity.secret_key, target_of(self.difficulty)):
             raise ValueError("the key cache was made for another key or difficulty")
-        if self.runner not in (shared, compiled):
+        if self.runner not in RUNNERS.values():
             raise ValueError("the runner is machine.shared or machine.compiled")
 
     def _make_keys(self) -> KeyCache:

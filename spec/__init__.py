@@ -4,6 +4,7 @@ No state, no behaviour, no I/O.  Each module's docstring is the specification of
 bytes; the names below are the public ones.
 """
 
+from .convert import ShapeError
 from .events import (
     Authenticated,
     Closed,
@@ -14,6 +15,11 @@ from .events import (
     event_json,
 )
 from .hello import (
+    ANSWER,
+    CONNECTION_MESSAGE,
+    CONNECTION_METADATA,
+    POINTS_MAX,
+    POINTS_SENT_MAX,
     Ack,
     Answer,
     ConnectionMessage,
@@ -23,6 +29,7 @@ from .hello import (
     frame_connection_message,
 )
 from .identity import (
+    DEFAULT_DIFFICULTY,
     Identity,
     IdentityError,
     IdentityMismatch,
@@ -47,7 +54,7 @@ from .message import (
     SwapRequest,
 )
 from .motive import Motive
-from .point import Address, ConnectionId, Endpoint, Point, PointError
+from .point import DEFAULT_PORT, Address, ConnectionId, Endpoint, Point, PointError
 from .reader import (
     DecodeError,
     DecodeFault,
@@ -57,9 +64,16 @@ from .reasons import Direction, Disconnection, ErrorKind, P2pError, Reason
 from .version import GHOSTNET, MAINNET, NETWORKS, SANDBOX, SHADOWNET, Network, Version
 
 __all__ = [
+    "ANSWER",
+    "CONNECTION_MESSAGE",
+    "CONNECTION_METADATA",
+    "DEFAULT_DIFFICULTY",
+    "DEFAULT_PORT",
     "GHOSTNET",
     "MAINNET",
     "NETWORKS",
+    "POINTS_MAX",
+    "POINTS_SENT_MAX",
     "SANDBOX",
     "SHADOWNET",
     "Ack",
@@ -103,6 +117,7 @@ __all__ = [
     "PointError",
     "Reason",
     "Remote",
+    "ShapeError",
     "SwapAck",
     "SwapRequest",
     "Thresholds",

@@ -189,6 +189,8 @@ class Bool(BinaryType[bool]):
 
     def write(self, out: bytearray, value: bool) -> None:
         """Append one flag."""
+        if not isinstance(cast("object", value), bool):
+            raise EncodeError(f"{value!r} is not a bool")
         out.append(0xFF if value else 0)
 
     def describe(self) -> dict[str, Any]:
@@ -460,7 +462,7 @@ class Mapped(BinaryType[T], Generic[T, U]):
         """Convert and append."""
         try:
             plain = self.dump(value)
-        except ValueError as exc:
+        except (AttributeError, TypeError, ValueError) as exc:
             raise EncodeError(str(exc)) from None
         self.inner.write(out, plain)
 

@@ -100,6 +100,22 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is no JSON number")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError(f"{text} is too large a number")
+    return number
+
+
+def _no_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"given more than once: {', '.join(twice)}")
+    return document
+
+
 def _phrase(exc: BaseException, _: type[Any] | None) -> str:
     if isinstance(exc, KeyError):
         return "missing"
@@ -120,7 +136,12 @@ def structure(text: str, kind: type[T], name: str) -> T:
         ShapeError: every fault at once.
     """
     try:
-        document = json.loads(text, parse_constant=_no_constant)
+        document = json.loads(
+            text,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            object_pairs_hook=_no_repetition,
+        )
     except RecursionError:
         raise ShapeError([f"{name}: nested too deeply"]) from None
     except ValueError as exc:
@@ -130,7 +151,7 @@ def structure(text: str, kind: type[T], name: str) -> T:
     try:
         return CONVERTER.structure(document, kind)
     except cattrs.BaseValidationError as exc:
-        faults = cattrs.transform_error(exc, path=name, format_exception=_phrase)
-        raise ShapeError(
-            [f"{path}: {what}" for what, _, path in (f.rpartition(" @ ") for f in faults)]
-        ) from None
+        # The name is put in front afterwards: it may contain anything.
+        faults = cattrs.transform_error(exc, path="$", format_exception=_phrase)
+        parts = (fault.rpartition(" @ $") for fault in faults)
+        raise ShapeError([f"{name}{path}: {what}" for what, _, path in parts]) from None

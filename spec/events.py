@@ -121,7 +121,7 @@ _WORD: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 def _error_out(error: P2pError) -> dict[str, Any]:
     facts = {name: CONVERTER.unstructure(value) for name, value in error.facts.items()}
-    return {"id": error.kind.id, "detail": error.detail or error.kind.meaning} | facts
+    return {**facts, "id": error.kind.id, "detail": error.detail or error.kind.meaning}
 
 
 def _disconnection_out(why: Disconnection) -> dict[str, Any]:
@@ -130,8 +130,12 @@ def _disconnection_out(why: Disconnection) -> dict[str, Any]:
         "tag": why.reason.tag,
         "errors": [_error_out(error) for error in why.errors],
         "greylists": why.greylists,
-        "text": str(why),
+        "message": str(why),
     }
+    if why.direction is not None:
+        json["direction"] = why.direction.name.lower()
+    if why.text:
+        json["text"] = why.text
     if why.motive is not None:
         json["motive"] = why.motive.name.lower()
         json["motive_code"] = int(why.motive)

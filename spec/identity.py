@@ -38,7 +38,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from typing import Final, Self
+from typing import Final, Self, cast
 
 import attrs
 from nacl.bindings import crypto_scalarmult_base
@@ -123,13 +123,12 @@ class PeerId(bytes):
                     f"{char!r} at position {position} of {text!r} is not Base58"
                 )
             number = number * 58 + digit
-        # 30 digits can exceed the 22 bytes that follow from a right prefix.
-        data = number.to_bytes(23, "big")
-        if data[:3] != b"\0" + _PEER_ID_PREFIX:
+        data = number.to_bytes(22, "big")  # 58^30 is a little less than 2^176
+        if data[:2] != _PEER_ID_PREFIX:
             raise ValueError(f"{text!r} does not begin as a peer id does")
-        if _checksum(data[1:-4]) != data[-4:]:
+        if _checksum(data[:-4]) != data[-4:]:
             raise ValueError(f"{text!r} has a wrong checksum: a mistyped peer id?")
-        return cls(data[3:-4])
+        return cls(data[2:-4])
 
     def __str__(self) -> str:
         """Return the Base58Check form."""
@@ -152,7 +151,16 @@ def _checksum(data: bytes) -> bytes:
 
 PUBLIC_KEY: Final = FixedBytes(KEY_SIZE)
 STAMP: Final = FixedBytes(STAMP_SIZE)
-PEER_ID: Final = Mapped("peer id", FixedBytes(PEER_ID_SIZE), PeerId, bytes)
+
+
+def _dump_peer_id(peer_id: PeerId) -> bytes:
+    # bytes(16) would be sixteen zeros: for callers without a type checker.
+    if not isinstance(cast("object", peer_id), bytes):
+        raise ValueError(f"{peer_id!r} is no peer id")
+    return bytes(peer_id)
+
+
+PEER_ID: Final = Mapped("peer id", FixedBytes(PEER_ID_SIZE), PeerId, _dump_peer_id)
 
 
 # -- proof of work ---------------------------------------------------------------------
@@ -268,6 +276,9 @@ class Identity:
         secret_key: 32 bytes, never shown by `repr`.
         proof_of_work_stamp: 24 bytes.
         peer_id: derived from the public key.
+
+    Raises:
+        IdentityError: a part has another number of bytes.
     """
 
     public_key: bytes = attrs.field(repr=bytes.hex)
@@ -277,9 +288,25 @@ class Identity:
         init=False, default=attrs.Factory(_peer_id_of, takes_self=True)
     )
 
+    def __attrs_post_init__(self) -> None:
+        """Check the sizes: a short secret key would be a weak one, silently."""
+        for name, value, size in (
+            ("public_key", self.public_key, KEY_SIZE),
+            ("secret_key", self.secret_key, KEY_SIZE),
+            ("proof_of_work_stamp", self.proof_of_work_stamp, STAMP_SIZE),
+        ):
+            if len(value) != size:
+                raise IdentityError(f"{name} has {len(value)} bytes, {size} wanted")
+
     @classmethod
     def of_secret(cls, secret_key: bytes, stamp: bytes = bytes(STAMP_SIZE)) -> Self:
-        """Make the identity of a 32-byte secret key."""
+        """Make the identity of a 32-byte secret key.
+
+        Raises:
+            IdentityError: the key or the stamp has another number of bytes.
+        """
+        if len(secret_key) != KEY_SIZE:
+            raise IdentityError(f"secret_key has {len(secret_key)} bytes, 32 wanted")
         return cls(crypto_scalarmult_base(secret_key), secret_key, stamp)
 
     @property

@@ -57,14 +57,14 @@ class Limit:
     Attributes:
         name: Python name.
         unit: what the number counts.
-        default: its value, None for "no limit".
+        default: its value, a pair where there are two, None for "no limit".
         meaning: one phrase.
         key: name in the reference's configuration file; empty for constants.
     """
 
     name: str
     unit: str
-    default: float | None
+    default: float | tuple[int, int] | None
     meaning: str
     key: str = ""
 
@@ -94,6 +94,40 @@ CONSTANTS: Final = (
 def _limit(default: Any, unit: str, meaning: str, key: str | None = None) -> Any:
     metadata = {"unit": unit, "meaning": meaning, "key": key}
     return attrs.field(default=default, metadata=metadata)
+
+
+# Legal values, both ends included; the types are those of the reference's file.
+_TINY: Final = 1e-9
+_YEARS: Final = 1e9
+_UINT8: Final = 0xFF
+_UINT16: Final = 0xFFFF
+_INT31: Final = (1 << 30) - 1
+_RANGES: Final = (
+    ("connection_timeout", _TINY, _YEARS),
+    ("authentication_timeout", _TINY, _YEARS),
+    ("min_connections", 0, _UINT16),
+    ("expected_connections", 0, _UINT16),
+    ("max_connections", 0, _UINT16),
+    ("backlog", 0, _UINT8),
+    ("max_incoming_connections", 0, _UINT8),
+    ("max_download_speed", 0, _INT31),
+    ("max_upload_speed", 0, _INT31),
+    ("swap_linger", _TINY, _YEARS),
+    ("binary_chunks_size", CHUNK_OVERHEAD + 1, FRAME_MAX_SIZE),
+    ("read_buffer_size", 0, _INT31),
+    ("read_queue_size", 0, _INT31),
+    ("write_queue_size", 0, _INT31),
+    ("incoming_app_message_queue_size", 0, _INT31),
+    ("incoming_message_queue_size", 0, _INT31),
+    ("outgoing_message_queue_size", 0, _INT31),
+    ("max_known_points", 0, _UINT16),
+    ("max_known_peer_ids", 0, _UINT16),
+    ("peer_greylist_size", 1, _UINT16),
+    ("ip_greylist_size_in_kilobytes", 1, 8191),
+    ("ip_greylist_cleanup_delay", 0, _YEARS),
+    ("greylist_timeout", 0, _YEARS),
+    ("maintenance_idle_time", _TINY, _YEARS),
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -149,24 +183,16 @@ class Limits:
 
     def __attrs_post_init__(self) -> None:
         """Check the rules that the reference checks at start."""
-        faults = [
-            f"{name} must be positive, not {value}"
-            for name, value in (
-                ("connection_timeout", self.connection_timeout),
-                ("authentication_timeout", self.authentication_timeout),
-                ("swap_linger", self.swap_linger),
-            )
-            if value is not None and not value > 0
-        ]
-        faults += [
-            f"{name} must not be negative: {value}"
-            for name, value in (
-                ("min_connections", self.min_connections),
-                ("max_incoming_connections", self.max_incoming_connections),
-                ("read_buffer_size", self.read_buffer_size),
-            )
-            if value < 0
-        ]
+        faults: list[str] = []
+        for name, low, high in _RANGES:
+            value: Any = getattr(self, name)
+            numbers = cast("tuple[Any, ...]", value if type(value) is tuple else (value,))
+            if not all(low <= each <= high for each in numbers if each is not None):
+                faults.append(f"{name} {value} is not in {low:g}..{high:g}")
+        for name in ("max_known_points", "max_known_peer_ids"):
+            pair = getattr(self, name)
+            if pair is not None and pair[1] > pair[0]:
+                faults.append(f"{name}: target {pair[1]} exceeds most {pair[0]}")
         low, middle, high = (
             self.min_connections,
             self.expected_connections,
@@ -175,12 +201,6 @@ class Limits:
         if not low <= middle <= high:
             faults.append(
                 f"min <= expected <= max connections: {low}, {middle}, {high} are not"
-            )
-        chunk = self.binary_chunks_size
-        if chunk is not None and not CHUNK_OVERHEAD < chunk <= FRAME_MAX_SIZE:
-            faults.append(
-                f"binary_chunks_size {chunk} is not in "
-                f"{CHUNK_OVERHEAD + 1}..{FRAME_MAX_SIZE}"
             )
         if faults:
             raise ValueError("; ".join(faults))
@@ -215,18 +235,13 @@ class Thresholds:
     max_threshold: int
 
 
-def _most(default: Any) -> float | None:
-    """Return the first number of a (most, target) pair, or the number itself."""
-    return cast("float | None", default[0] if isinstance(default, tuple) else default)
-
-
 def limit_table() -> tuple[Limit, ...]:
     """Return every constant and every setting, one line each."""
     settings = (
         Limit(
             field.name,
             field.metadata["unit"],
-            _most(field.default),
+            field.default,
             field.metadata["meaning"],
             field.metadata["key"] or field.name.replace("_", "-"),
         )

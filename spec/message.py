@@ -166,7 +166,7 @@ class ApplicationCodec(Protocol[M]):
         ...
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class MessageCodec(Generic[M]):
     """Reads and writes the control messages and one application's messages.
 
@@ -198,7 +198,9 @@ class MessageCodec(Generic[M]):
     def expect(self, header: bytes) -> int | None:
         """Return the whole size of the message whose first bytes are given.
 
-        To be asked as bytes arrive: faults show as early as they can.
+        To be asked as bytes arrive: faults of size and tag show as early as they can.
+        What is inside is looked at when all of it is there: 5106 bytes at most for
+        this layer's own messages.
 
         Args:
             header: the first bytes of a message; only the first 6 are looked at.

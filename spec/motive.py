@@ -21,7 +21,7 @@ motives.
 from __future__ import annotations
 
 import enum
-from typing import Final, Self
+from typing import Final, Self, cast
 
 from .binary import (
     INT16,
@@ -61,7 +61,18 @@ class Motive(enum.IntEnum):
     @property
     def is_version_mismatch(self) -> bool:
         """Whether the two nodes can never talk: another network or no common version."""
-        return Motive.UNKNOWN_CHAIN_NAME <= self <= 4
+        return self in (
+            Motive.UNKNOWN_CHAIN_NAME,
+            Motive.DEPRECATED_P2P_VERSION,
+            Motive.DEPRECATED_DISTRIBUTED_DB_VERSION,
+        )
 
 
-MOTIVE: Final = Mapped("motive", INT16, Motive, int)
+def _dump_motive(motive: Motive) -> int:
+    # int("3") and int(1.9) would do: for callers without a type checker.
+    if not isinstance(cast("object", motive), int):
+        raise ValueError(f"{motive!r} is no motive")
+    return int(motive)
+
+
+MOTIVE: Final = Mapped("motive", INT16, Motive, _dump_motive)

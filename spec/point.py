@@ -202,15 +202,15 @@ class Address(int):
         """Whether the reference calls it private, for its check of listen addresses.
 
         IPv4: 0/8, 10/8, 127/8, 169.254/16, 172.16/12, 192.168/16, 255.255.255.255
-        and multicast that stays on the link (224.0.0/24) or under local
-        administration (239/8).  IPv6: ``::``, ``::1``, ``fe80::/64`` and multicast of
-        a scope smaller than global.  Not ``fc00::/7``.
+        and multicast of the link (224.0.0/24), an organisation (239.192/14) or a site
+        (239.255/16).  IPv6: ``::``, ``::1``, ``fe80::/64`` and multicast of a scope
+        smaller than global.  Not ``fc00::/7``.
         """
         if self.is_v4:
             host = self & _V4_MASK
             return any(host >> shift == net for net, shift in _PRIVATE_V4)
         if self >> 120 == 0xFF:
-            return (self >> 112) & 0xF != 0xE
+            return (self >> 112) & 0xF < 0xE
         return self in (0, 1) or self >> 64 == 0xFE80 << 48
 
     def __str__(self) -> str:
@@ -232,8 +232,9 @@ _PRIVATE_V4: Final = (
     (172 << 4 | 1, 20),
     (192 << 8 | 168, 16),
     (_V4_MASK, 0),
-    (224 << 16, 8),  # 224.0.0/24: link-local multicast
-    (239, 24),  # administratively scoped multicast
+    (224 << 16, 8),  # 224.0.0/24
+    (239 << 6 | 192 >> 2, 18),  # 239.192/14
+    (239 << 8 | 255, 16),
 )
 
 
@@ -401,7 +402,9 @@ class PointType(BinaryType[Point]):
 
     def write(self, out: bytearray, value: Point) -> None:
         """Append one point."""
-        if not 0 <= value.port <= PORT_MAX:
+        if not isinstance(cast("object", value), Point):
+            raise EncodeError(f"{value!r} is no point")
+        if type(value.port) is not int or not 0 <= value.port <= PORT_MAX:
             raise EncodeError(f"port {value.port} is not in 0..{PORT_MAX}")
         _check_range(value.address)
         text = str(value).encode("ascii")
@@ -432,8 +435,8 @@ def _packed(address: Address) -> bytes:
 
 
 def _check_range(address: int) -> None:
-    if not 0 <= address < 1 << 128:
-        raise EncodeError(f"{int(address):#x} is not a 128-bit address")
+    if not isinstance(cast("object", address), Address) or not 0 <= address < 1 << 128:
+        raise EncodeError(f"{int(address):#x} is no address of 128 bits")
 
 
 #: An address alone: length 16 and 16 bytes; not used between peers.

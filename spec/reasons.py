@@ -51,6 +51,15 @@ class ErrorKind(enum.Enum):
         "a chunk is shorter than its authentication tag",
     )
     ENCODING_ERROR = ("node.p2p_socket.encoding_error", "cannot be encoded", True)
+    UNEXPECTED_SIZE_OF_ENCODED_VALUE = (
+        "unexpected_size_of_encoded_value",
+        "encoded to another size than announced",
+        True,
+    )
+    UNEXPECTED_SIZE_OF_DECODED_BUFFER = (
+        "unexpected_size_of_decoded_buffer",
+        "our own connection message does not fit its frame",
+    )
     DECODING_ERROR = ("node.p2p_socket.decoding_error", "does not decode", True)
     REJECTED_SOCKET_CONNECTION = (
         "node.p2p_socket.rejected_socket_connection",
@@ -60,6 +69,10 @@ class ErrorKind(enum.Enum):
     REJECTED_NO_COMMON_PROTOCOL = (
         "node.p2p_socket.rejected_no_common_protocol",
         "no common network or version",
+    )
+    REJECTING_INCOMING = (
+        "node.p2p_socket.rejecting_incoming",
+        "an incoming connection is being refused",
     )
     MYSELF = ("node.p2p_socket.myself", "the peer is ourselves")
     NOT_ENOUGH_PROOF_OF_WORK = (
@@ -123,8 +136,9 @@ class P2pError:
     Attributes:
         kind: which.
         detail: what exactly, with numbers, field and offset; may be empty.
-        facts: values that callers act on, by the reference's names (``peer_id``,
-            ``motive``, ``alternative_points``, ``announced_version`` ...).
+        facts: values that callers act on: ``peer_id``, ``motive``,
+            ``alternative_points``, ``announced_version``.  What a connection alone does
+            not know, such as the remote's address, is the caller's to add.
     """
 
     kind: ErrorKind

@@ -42,12 +42,14 @@ from .record import (
 
 
 def _load_name(raw: bytes) -> str:
-    # The protocol does not care for the charset; the surrogates keep every byte.
-    return raw.decode("utf-8", "surrogateescape")
+    # The protocol does not care for the charset.  Latin-1 keeps every byte, costs
+    # nothing (a name of 65 000 bytes comes before any proof of work) and makes no
+    # text that cannot be printed.
+    return raw.decode("latin-1")
 
 
 def _dump_name(name: str) -> bytes:
-    return name.encode("utf-8", "surrogateescape")
+    return name.encode("latin-1")
 
 
 CHAIN_NAME: Final = Mapped("chain name", BYTES, _load_name, _dump_name)
@@ -58,8 +60,7 @@ class Version:
     """The triple that a node announces.
 
     Attributes:
-        chain_name: name of the network; bytes that are not UTF-8 appear as lone
-            surrogates.
+        chain_name: name of the network, one character per byte (Latin-1).
         distributed_db_version: 0 to 65535.
         p2p_version: 0 to 65535.
     """
@@ -92,21 +93,23 @@ class Network:
 
     Attributes:
         chain_name: must equal the remote's.
-        distributed_db_versions: one or more, any order.
-        p2p_versions: one or more, any order.
+        distributed_db_versions: one or more of 0 to 65535, any order.
+        p2p_versions: one or more of 0 to 65535, any order.
 
     Raises:
         ValueError: a list of versions is empty or leaves 0..65535.
     """
 
     chain_name: str
-    distributed_db_versions: tuple[int, ...] = (0, 1, 2)
-    p2p_versions: tuple[int, ...] = (0, 1)
+    distributed_db_versions: tuple[int, ...] = attrs.field(
+        default=(0, 1, 2), converter=tuple[int, ...]
+    )
+    p2p_versions: tuple[int, ...] = attrs.field(default=(0, 1), converter=tuple[int, ...])
 
     def __attrs_post_init__(self) -> None:
         """Check the lists: an empty one could agree with nobody."""
         for versions in (self.distributed_db_versions, self.p2p_versions):
-            if not versions or not all(0 <= v <= 0xFFFF for v in versions):
+            if not versions or not all(v in range(1 << 16) for v in versions):
                 raise ValueError(f"versions must be one or more of 0..65535: {versions}")
 
     @property
@@ -130,6 +133,8 @@ class Network:
     @property
     def sandboxed(self) -> Network:
         """The same versions under the name that a node in sandbox mode announces."""
+        if self.chain_name.startswith("SANDBOXED_"):
+            return self
         name = "TEZOS_MAINNET" if self.chain_name == "TEZOS_MAINNET" else "TEZOS"
         return attrs.evolve(self, chain_name="SANDBOXED_" + name)
 
@@ -140,7 +145,7 @@ MAINNET: Final = Network("TEZOS_MAINNET")
 GHOSTNET: Final = Network("TEZOS_ITHACANET_2022-01-25T15:00:00Z")
 #: A test network.
 SHADOWNET: Final = Network("TEZOS_SHADOWNET_2025-08-07T20:00:00Z")
-#: The reference's own sandbox network; its nodes of 2019 announce this name too.
+#: The reference's own sandbox network; also the name that every node of 2019 announces.
 SANDBOX: Final = Network("TEZOS")
 
 #: The built-in networks by the names that commands accept.

@@ -81,6 +81,7 @@ from tezos_p2p.spec.hello import (
 from tezos_p2p.spec.identity import Identity, is_enough_work, search_stamp, target_of
 from tezos_p2p.spec.limits import FRAME_WIRE_MAX
 from tezos_p2p.spec.motive import Motive
+from tezos_p2p.spec.reasons import UNKNOWN
 from tezos_p2p.spec.version import MAINNET, Network, Version
 
 #: Bits of work: so few that stamps are found at once, yet some stamps fail.
@@ -604,7 +605,7 @@ class End:
 
     def close(self) -> None:
         """End it."""
-        self.machine.close(self.now)
+        self.machine.close(UNKNOWN, self.now)
 
     def oversleep(self) -> None:
         """Let the deadline pass without a word."""
@@ -757,7 +758,7 @@ class End:
                 "bytes": lambda m: m.receive_data(b"\0\0", later),
                 "the end of the stream": lambda m: m.receive_data(b"", later),
                 "a timeout": lambda m: m.handle_timeout(later + 60),
-                "close": lambda m: m.close(later),
+                "close": lambda m: m.close(UNKNOWN, later),
             }
         elif not self.due:
             idle["an early timeout"] = lambda m: m.handle_timeout(self.now)

@@ -22,6 +22,7 @@ from nacl.bindings import (
 from tezos_p2p.fsm import Handshake, Local, Session, State
 from tezos_p2p.fsm.machine import RUNNERS
 from tezos_p2p.spec import Authenticated, Closed, Disconnection, Identity
+from tezos_p2p.spec.reasons import UNKNOWN
 
 #: Role of the handshake under test: did the other side dial?
 ROLES = (False, True)
@@ -199,7 +200,7 @@ class Scene:
         machine.receive_data(b"\0" * 200, 1e6)
         machine.receive_data(b"", 1e6)
         machine.handle_timeout(1e9)
-        machine.close(1e9)
+        machine.close(UNKNOWN, 1e9)
         assert machine.next_timeout() is None
         assert machine.next_event() is None
         assert machine.data_to_send() == b""
@@ -250,7 +251,7 @@ def hand_over(it: Scene) -> None:
 
 
 def close(it: Scene) -> None:
-    it.machine.close(0.0)
+    it.machine.close(UNKNOWN, 0.0)
     it.drain()
 
 

@@ -50,6 +50,13 @@ def framed(body: bytes) -> bytes:
     return len(body).to_bytes(2, "big") + body
 
 
+def pour(stream: ChunkStream, data: bytes) -> None:
+    """Feed a stream, and open all that is there."""
+    stream.feed(data)
+    while stream.open_next():
+        pass
+
+
 def sealed(plaintext: bytes, nonce: int = 0, key: bytes = KEY) -> bytes:
     """Make a whole chunk with PyNaCl alone."""
     return framed(crypto_box_afternm(plaintext, nonce.to_bytes(24, "big"), key))
@@ -160,7 +167,7 @@ def test_more_plaintext_than_a_chunk_may_be_sent_with_is_refused(size: int) -> N
 def test_a_chunk_longer_than_we_would_send_is_opened(size: int) -> None:
     plaintext = text(size)
     stream = ChunkStream(Channel(KEY, 0, 3))
-    stream.feed(sealed(plaintext, 3))
+    pour(stream, sealed(plaintext, 3))
     assert stream.take(size) == plaintext
 
 
@@ -354,7 +361,7 @@ def test_a_buffer_that_was_fed_may_be_reused_at_once(kind: type) -> None:
 
 def test_messages_joined_in_a_chunk_and_split_over_chunks_make_one_stream() -> None:
     stream = ChunkStream(Channel(KEY, 0, 0))
-    stream.feed(sealed(b"onetw", 0) + sealed(b"", 1) + sealed(b"othree", 2))
+    pour(stream, sealed(b"onetw", 0) + sealed(b"", 1) + sealed(b"othree", 2))
     assert len(stream) == 11
     assert stream.peek(3) == b"one"
     assert [stream.take(3), stream.take(3), stream.take(5)] == [b"one", b"two", b"three"]
@@ -363,7 +370,7 @@ def test_messages_joined_in_a_chunk_and_split_over_chunks_make_one_stream() -> N
 
 def test_to_peek_takes_nothing() -> None:
     stream = ChunkStream(Channel(KEY, 0, 0))
-    stream.feed(sealed(b"abc"))
+    pour(stream, sealed(b"abc"))
     assert stream.peek(2) == stream.peek(2) == b"ab"
     assert stream.peek(100) == b"abc"
     assert stream.take(100) == b"abc"
@@ -372,9 +379,9 @@ def test_to_peek_takes_nothing() -> None:
 
 def test_an_empty_chunk_adds_nothing_but_spends_a_nonce() -> None:
     stream = ChunkStream(Channel(KEY, 0, 0))
-    stream.feed(sealed(b"", 0))
+    pour(stream, sealed(b"", 0))
     assert len(stream) == 0
-    stream.feed(sealed(b"x", 1))
+    pour(stream, sealed(b"x", 1))
     assert stream.take(9) == b"x"
 
 
@@ -382,15 +389,38 @@ def test_an_empty_chunk_adds_nothing_but_spends_a_nonce() -> None:
 def test_a_chunk_without_room_for_its_tag_ends_the_stream(size: int) -> None:
     stream = ChunkStream(Channel(KEY, 0, 0))
     with pytest.raises(ChannelError) as caught:
-        stream.feed(sealed(b"good", 0) + size.to_bytes(2, "big"))
+        pour(stream, sealed(b"good", 0) + size.to_bytes(2, "big"))
     assert caught.value.kind is ErrorKind.INVALID_INCOMING_CIPHERTEXT_SIZE
     assert stream.take(9) == b"good"
+
+
+def test_behind_a_hole_there_is_no_stream() -> None:
+    stream = ChunkStream(Channel(KEY, 0, 0))
+    for again in range(3):
+        with pytest.raises(ChannelError) as caught:
+            pour(stream, sealed(b"lost", 9) + sealed(b"later", again + 1))
+        assert caught.value.kind is ErrorKind.DECIPHER_ERROR
+        assert (len(stream), stream.room, len(stream._frames)) == (0, 0, 0)
+
+
+def test_one_chunk_is_opened_at_a_time() -> None:
+    stream = ChunkStream(Channel(KEY, 0, 0))
+    assert stream.room == 65_537
+    stream.feed(sealed(b"one", 0) + sealed(b"two", 1)[:-1])
+    assert len(stream) == 0
+    assert stream.open_next()
+    assert len(stream) == 3
+    assert not stream.open_next()
+    assert stream.room == 65_537 - 20
+    stream.feed(sealed(b"two", 1)[-1:])
+    assert stream.open_next()
+    assert stream.take(9) == b"onetwo"
 
 
 def test_a_chunk_that_does_not_decrypt_ends_the_stream_but_not_what_came_before() -> None:
     stream = ChunkStream(Channel(KEY, 0, 0))
     with pytest.raises(ChannelError) as caught:
-        stream.feed(sealed(b"good", 0) + sealed(b"bad", 0) + sealed(b"later", 2))
+        pour(stream, sealed(b"good", 0) + sealed(b"bad", 0) + sealed(b"later", 2))
     assert caught.value.kind is ErrorKind.DECIPHER_ERROR
     assert stream.take(9) == b"good"
 
@@ -406,7 +436,7 @@ def test_a_stream_does_not_care_how_its_bytes_are_chopped(
     edges = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
     stream = ChunkStream(Channel(KEY, 0, 0))
     for start, end in itertools.pairwise(edges):
-        stream.feed(wire[start:end])
+        pour(stream, wire[start:end])
     assert stream.take(len(stream)) == b"".join(plaintexts)
 
 
@@ -418,7 +448,7 @@ def test_messages_come_out_of_any_slices_as_they_went_in(
     stream = ChunkStream(Channel(KEY, 0, 0))
     for message in messages:
         for piece in sender.seal_message(message, slice_size):
-            stream.feed(piece)
+            pour(stream, piece)
     assert [stream.take(len(message)) for message in messages] == messages
     assert len(stream) == 0
 
@@ -572,13 +602,13 @@ LOW_ORDER = [
 
 
 @pytest.mark.parametrize("point", LOW_ORDER, ids=bytes.hex)
-def test_with_a_point_of_low_order_no_key_is_agreed_and_nothing_kept(
-    point: bytes,
-) -> None:
+def test_a_point_of_low_order_makes_no_key_and_is_not_tried_twice(point: bytes) -> None:
     cache = KeyCache(SECRET, ANY)
-    for tries in (1, 2):
+    for _ in range(3):
         assert cache.meet(point, STAMP) is ErrorKind.LOW_ORDER_KEY
-        assert (cache.agreements, len(cache)) == (tries, 0)
+        assert (cache.agreements, len(cache)) == (1, 1)
+    assert cache.meet(point, b"\1" * 24) is ErrorKind.LOW_ORDER_KEY
+    assert cache.agreements == 1
 
 
 def test_work_is_asked_for_before_a_point_of_low_order_is_noticed() -> None:

@@ -66,6 +66,7 @@ from tezos_p2p.spec import (
     Version,
     target_of,
 )
+from tezos_p2p.spec.reasons import UNKNOWN
 
 pytestmark = [
     pytest.mark.parametrize("incoming", ROLES, ids=ROLE_NAMES.get),
@@ -145,6 +146,8 @@ def test_a_recorded_handshake_is_replayed_byte_for_byte(
     assert (session.remote, session.version) == (remote, version)
     stream = ChunkStream(session.channel)
     stream.feed(session.rest)
+    while stream.open_next():
+        pass
     assert stream.take(100) == them.message.plaintext
     assert b"".join(session.channel.seal(us.message.plaintext)) == us.message.frame
 
@@ -595,6 +598,8 @@ def test_bytes_behind_the_answer_come_out_of_hand_over(
     assert (session.rest, session.eof) == (messages, False)
     stream = ChunkStream(session.channel)
     stream.feed(session.rest)
+    while stream.open_next():
+        pass
     assert stream.take(100) == b"firstsecond"
 
 
@@ -621,7 +626,7 @@ def test_after_the_hand_over_the_handshake_takes_and_tells_nothing(
     it.give(b"\0" * 300)
     it.give(b"")
     it.machine.handle_timeout(1e9)
-    it.machine.close(1e9)
+    it.machine.close(UNKNOWN, 1e9)
     assert it.drain() == []
     assert len(it.events) == told
     assert it.machine.state is State.HANDED_OVER
@@ -888,7 +893,7 @@ def test_we_may_close_at_any_time_without_a_word(
     if state is State.VERDICT:
         it.machine.receive_data(it.peer.seal(b"\0"), 0.0)
     why = Disconnection(Reason.USER, text="enough")
-    it.machine.close(2.0, why)
+    it.machine.close(why, 2.0)
     assert it.machine.data_to_send() == b""
     assert it.the_end() is why
     assert it.events[-1].at == 2.0
@@ -899,14 +904,14 @@ def test_what_was_not_sent_yet_is_not_sent_after_a_close(
 ) -> None:
     it = scene(incoming, runner)
     it.machine.start(0.0)
-    it.machine.close(0.0)
+    it.machine.close(UNKNOWN, 0.0)
     assert it.machine.data_to_send() == b""
     assert it.the_end() == Disconnection(Reason.UNKNOWN_REASON)
 
 
 def test_a_second_close_changes_nothing(incoming: bool, runner: str) -> None:
     it = reach(State.CLOSED, incoming, runner)
-    it.machine.close(1.0, Disconnection(Reason.USER))
+    it.machine.close(Disconnection(Reason.USER), 1.0)
     assert it.the_end().reason is Reason.UNKNOWN_REASON
 
 
@@ -918,7 +923,7 @@ def test_a_closed_handshake_keeps_none_of_their_bytes(
         return
     it: Scene = reach(state, incoming, runner)
     it.give(b"\0")
-    it.machine.close(0.0)
+    it.machine.close(UNKNOWN, 0.0)
     assert len(it.machine._frames) == 0
 
 

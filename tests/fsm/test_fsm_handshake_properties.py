@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from tezos_p2p.fsm import Handshake, Session, State
 from tezos_p2p.spec import Authenticated, Closed, Established, Identity, Motive
+from tezos_p2p.spec.reasons import UNKNOWN
 
 pytestmark = [
     pytest.mark.parametrize("incoming", ROLES, ids=ROLE_NAMES.get),
@@ -219,7 +220,7 @@ def test_any_sequence_of_inputs_ends_at_most_once_and_is_repeatable(
             elif kind == "timeout":
                 it.machine.handle_timeout(value)
             elif kind == "close":
-                it.machine.close(0.0)
+                it.machine.close(UNKNOWN, 0.0)
             elif it.machine.state is State.VERDICT and kind == "admit":
                 it.machine.admit(0.0)
             elif it.machine.state is State.VERDICT:

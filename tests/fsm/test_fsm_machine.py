@@ -23,6 +23,7 @@ from tezos_p2p.fsm import (
 )
 from tezos_p2p.fsm.handshake import TABLE
 from tezos_p2p.fsm.machine import RUNNERS
+from tezos_p2p.spec.reasons import UNKNOWN
 
 
 class Lamp(States):
@@ -258,7 +259,7 @@ def test_a_runner_keeps_no_object_alive_and_adds_nothing_to_it(runner: str) -> N
     local = our_local(runner)
     machine = Handshake(local, incoming=True)
     machine.start(0.0)
-    machine.close(1.0)
+    machine.close(UNKNOWN, 1.0)
     gone = weakref.ref(machine)
     assert not hasattr(machine, "__dict__")
     del machine
