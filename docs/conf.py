@@ -163,10 +163,12 @@ def reference_index() -> str:
     return "\n".join(lines)
 
 
-def number(value: float | None) -> str:
+def number(value: float | tuple[int, int] | None) -> str:
     """Return a limit as text; no-break spaces between thousands from 10 000 on."""
     if value is None:
         return "none"
+    if isinstance(value, tuple):
+        return ", ".join(map(number, value))
     return f"{value:.15g}" if value < 10_000 else f"{value:_.15g}".replace("_", "\xa0")
 
 

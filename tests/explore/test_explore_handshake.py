@@ -216,7 +216,6 @@ ENDINGS: Final = (
     ("GREETING", _FAILED, ("NOT_ENOUGH_PROOF_OF_WORK",), True),
     ("GREETING", _FAILED, ("TIMEOUT",), False),
     ("GREETING", "UNKNOWN_REASON", (), False),
-    ("IDLE", _FAILED, ("CONNECTION_CLOSED",), False),
     ("IDLE", _FAILED, _OVERFED, False),
     ("IDLE", "UNKNOWN_REASON", (), False),
     ("METADATA", _FAILED, ("CONNECTION_CLOSED",), False),

@@ -45,9 +45,8 @@ addresses = st.one_of(
 points = st.builds(Point, addresses, U16)
 connection_ids = st.builds(ConnectionId, addresses, st.none() | U16)
 peer_ids = st.binary(min_size=16, max_size=16).map(PeerId)
-chain_names = st.text(max_size=40) | st.binary(max_size=40).map(
-    lambda raw: raw.decode("utf-8", "surrogateescape")
-)
+# One character per byte.
+chain_names = st.text(st.characters(max_codepoint=0xFF), max_size=40)
 versions = st.builds(Version, chain_names, U16, U16)
 connection_messages = st.builds(
     ConnectionMessage,

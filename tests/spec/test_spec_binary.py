@@ -244,6 +244,17 @@ def test_any_byte_but_zero_is_read_as_true() -> None:
         assert Present(UINT8).decode(raw + b"\x07") == 7
 
 
+@pytest.mark.parametrize("value", [0, 1, 0xFF, 1.0, "", "no", None, b"\0", []])
+def test_what_is_no_bool_is_refused_on_write_and_not_converted(value: Any) -> None:
+    with pytest.raises(EncodeError) as caught:
+        BOOL.encode(value)
+    assert str(caught.value) == f"value: {value!r} is not a bool"
+    # The same inside a run of fixed fields.
+    with pytest.raises(EncodeError) as caught:
+        SANDWICH.encode(Triple(1, b"", value))
+    assert str(caught.value) == f"third: {value!r} is not a bool"
+
+
 @pytest.mark.parametrize("size", [2, 4])
 def test_fixed_bytes_of_another_length_are_refused_on_write(size: int) -> None:
     with pytest.raises(EncodeError, match=f"^value: {size} bytes, 3 wanted$"):
@@ -488,6 +499,32 @@ def test_a_value_that_its_conversion_refuses_is_an_error_both_ways() -> None:
     assert error.detail == "7 is 7 or more"
     with pytest.raises(EncodeError, match=r"^value: 7 is 7 or more$"):
         SMALL.encode(7)
+
+
+@pytest.mark.parametrize(
+    ("dump", "complaint"),
+    [
+        (lambda value: value.real.nothing, "'int' object has no attribute 'nothing'"),
+        (lambda value: len(value), "object of type 'int' has no len()"),
+        (lambda value: int("x"), "invalid literal for int() with base 10: 'x'"),
+    ],
+    ids=["attribute", "type", "value"],
+)
+def test_a_value_of_another_class_than_its_conversion_wants_is_refused_on_write(
+    dump: Any, complaint: str
+) -> None:
+    table = Record(Lone, "lone", Field("item", Mapped("odd", UINT8, int, dump)))
+    with pytest.raises(EncodeError) as caught:
+        table.encode(Lone(7))
+    assert (caught.value.path, str(caught.value)) == ("item", f"item: {complaint}")
+
+
+def test_another_error_of_a_conversion_is_not_taken_for_a_bad_value() -> None:
+    def broken(value: int) -> int:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        Mapped("broken", UINT8, int, broken).encode(7)
 
 
 def test_a_conversion_has_the_size_of_what_is_on_the_wire() -> None:

@@ -144,8 +144,8 @@ def test_something_else_in_place_of_an_object_is_a_fault(inner: object) -> None:
 def test_rules_of_the_class_are_faults_of_the_document() -> None:
     (fault,) = faults('{"max_connections": 1, "binary_chunks_size": 3}', Limits)
     assert fault == (
-        "thing: min <= expected <= max connections: 10, 50, 1 are not; "
-        "binary_chunks_size 3 is not in 19..65535"
+        "thing: binary_chunks_size 3 is not in 19..65535; "
+        "min <= expected <= max connections: 10, 50, 1 are not"
     )
 
 
@@ -177,6 +177,66 @@ def test_a_number_of_too_many_digits_is_refused() -> None:
     assert fault.startswith("thing: not JSON: ")
     (fault,) = faults_of(ratio=10**400)
     assert fault.startswith("thing.ratio: ")
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400 + ".0"])
+def test_a_number_too_large_for_a_double_is_refused(number: str) -> None:
+    # json would make it infinite, which no rule of a class expects.
+    fault = f"thing: not JSON: {number} is too large a number"
+    assert faults(f'{{"ratio": {number}}}') == (fault,)
+    assert faults(f'{{"a": [{{"b": {number}}}]}}') == (fault,)
+
+
+def test_the_greatest_double_and_the_least_are_no_faults() -> None:
+    for text in ("1.7976931348623157e308", "-1.7976931348623157e308", "5e-324"):
+        document = json.dumps(GOOD).replace('"ratio": 1.5', f'"ratio": {text}')
+        assert structure(document, Outer, "thing").ratio == float(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ('{"x": 1, "x": 1}', "x"),
+        ('{"x": 1, "y": 2, "x": null, "x": 3}', "x"),
+        ('{"b": 1, "a": 1, "c": 1, "b": 1, "a": 1}', "a, b"),
+        ('{"inner": {"port": 1, "port": 2}}', "port"),
+        ('{"points": [{"": 1, "": 1}]}', ""),
+        # Escapes do not hide a repetition.
+        ('{"x": 1, "\\u0078": 2}', "x"),
+    ],
+)
+def test_a_key_given_twice_is_refused_and_neither_value_is_taken(
+    text: str, names: str
+) -> None:
+    assert faults(text) == (f"thing: not JSON: given more than once: {names}",)
+
+
+def test_the_same_key_in_several_objects_is_no_repetition() -> None:
+    text = '{"port": 1, "name": {"port": 1}}'
+    assert faults(text, Inner) == ("thing.name: str wanted, not dict",)
+
+
+@pytest.mark.parametrize("name", ["a @ b", " @ ", "x @ $", " @ $.y", "$", "c @ $[0] @ d"])
+def test_the_name_of_a_document_stays_whole_in_its_faults(name: str) -> None:
+    def faults_named(text: str, kind: type[Any]) -> tuple[str, ...]:
+        with pytest.raises(ShapeError) as caught:
+            structure(text, kind, name)
+        return caught.value.faults
+
+    document = json.dumps(GOOD | {"flag": 1, "points": [9], " @ $.z": 0})
+    assert sorted(faults_named(document, Outer)) == sorted(
+        [
+            f"{name}.flag: bool wanted, not int",
+            f"{name}.points[0]: str wanted, not int",
+            f"{name}: unknown fields:  @ $.z",
+        ]
+    )
+    assert faults_named("[]", Outer) == (f"{name}: an object wanted, not list",)
+    assert faults_named('{"backlog": 256}', Limits) == (
+        f"{name}: backlog 256 is not in 0..255",
+    )
+    (fault,) = faults_named("{", Outer)
+    assert fault.startswith(f"{name}: not JSON: ")
 
 
 def test_an_error_without_words_is_named_by_its_class() -> None:

@@ -29,6 +29,7 @@ from tezos_p2p.spec import (
     events,
 )
 from tezos_p2p.spec.hello import CONNECTION_MESSAGE
+from tezos_p2p.spec.version import VERSION
 
 PEER = PeerId.parse(RECORDED_KEYS.peer_id)
 MESSAGE = CONNECTION_MESSAGE.decode(RECORDED_INITIATOR.connection[2:])
@@ -99,7 +100,8 @@ GOLDENS: list[tuple[HandshakeEvent, dict[str, Any]]] = [
                 "tag": 0x27,
                 "errors": [],
                 "greylists": False,
-                "text": "the application asked for it: bye",
+                "message": "the application asked for it: bye",
+                "text": "bye",
             },
             "at": 4.0,
         },
@@ -138,7 +140,7 @@ GOLDENS: list[tuple[HandshakeEvent, dict[str, Any]]] = [
                     }
                 ],
                 "greylists": False,
-                "text": "the peer refused us (too many connections): the peer refused",
+                "message": "the peer refused us (too many connections): the peer refused",
                 "motive": "too_many_connections",
                 "motive_code": 1,
             },
@@ -170,7 +172,7 @@ GOLDENS: list[tuple[HandshakeEvent, dict[str, Any]]] = [
                     }
                 ],
                 "greylists": True,
-                "text": "the authentication failed: "
+                "message": "the authentication failed: "
                 "the peer's proof of work falls short: 2.12 bits",
             },
             "at": 4.0,
@@ -203,7 +205,7 @@ GOLDENS: list[tuple[HandshakeEvent, dict[str, Any]]] = [
                     }
                 ],
                 "greylists": False,
-                "text": "no common network or version (unknown 300): "
+                "message": "no common network or version (unknown 300): "
                 "no common network or version",
                 "motive": "unknown_300",
                 "motive_code": 300,
@@ -235,16 +237,66 @@ def test_every_reason_makes_json(reason: Reason, direction: Direction | None) ->
     document = json.loads(json.dumps(event_json(Closed(why, 0.0))))["disconnection"]
     assert document["reason"] == reason.name.lower()
     assert document["tag"] == reason.tag
-    assert document["text"] == str(why)
+    assert document["message"] == str(why)
+    assert "text" not in document
+    if direction is None:
+        assert "direction" not in document
+    else:
+        assert document["direction"] == direction.name.lower()
     assert [error["id"] for error in document["errors"]] == [k.id for k in ErrorKind]
     assert [error["kind"] for error in document["errors"]] == [k.id for k in ErrorKind]
 
 
-def test_names_of_networks_that_are_no_utf_8_make_json_too() -> None:
-    odd = Version("TEZOS\udcff", 0, 0)
+def test_names_of_networks_of_any_bytes_make_json_that_can_be_printed() -> None:
+    raw = b"TEZOS\x00\xc3\xa9\xff"
+    odd = VERSION.decode(len(raw).to_bytes(4, "big") + raw + bytes(4))
     text = json.dumps(event_json(Established(REMOTE, odd, 0.0)))
-    assert json.loads(text)["version"]["chain_name"] == "TEZOS\udcff"
     assert text.isascii()
+    name = json.loads(text)["version"]["chain_name"]
+    assert name == "TEZOS\0\xc3\xa9\xff"
+    assert name.encode("utf-8").decode("utf-8").encode("latin-1") == raw
+
+
+def test_prose_the_applications_text_and_the_direction_have_keys_of_their_own() -> None:
+    why = Disconnection(
+        Reason.CONNECTION_LOST,
+        (P2pError(ErrorKind.TIMEOUT),),
+        Motive.ALREADY_CONNECTED,
+        Direction.WRITE,
+        "going home",
+    )
+    assert event_json(Closed(why, 0.0))["disconnection"] == {
+        "reason": "connection_lost",
+        "tag": 1,
+        "errors": [{"id": "utils.Timeout", "detail": "the deadline has passed"}],
+        "greylists": False,
+        "message": "the connection was lost (write) (already connected): going home: "
+        "the deadline has passed",
+        "direction": "write",
+        "text": "going home",
+        "motive": "already_connected",
+        "motive_code": 5,
+    }
+
+
+def test_without_text_direction_and_motive_there_are_no_keys_for_them() -> None:
+    document = event_json(Closed(Disconnection(Reason.USER), 0.0))["disconnection"]
+    assert list(document) == ["reason", "tag", "errors", "greylists", "message"]
+    assert document["message"] == "the application asked for it"
+
+
+@pytest.mark.parametrize("detail", ["", "2 bytes"])
+def test_facts_of_an_error_never_stand_in_for_its_id_and_detail(detail: str) -> None:
+    facts = {"id": "utils.Timeout", "detail": "all is well", "peer_id": PEER}
+    why = Disconnection(
+        Reason.CONNECTION_LOST, (P2pError(ErrorKind.MYSELF, detail, facts),)
+    )
+    (error,) = event_json(Closed(why, 0.0))["disconnection"]["errors"]
+    assert error == {
+        "id": "node.p2p_socket.myself",
+        "detail": detail or "the peer is ourselves",
+        "peer_id": str(PEER),
+    }
 
 
 def test_a_remote_shows_the_work_of_its_stamp() -> None:

@@ -194,9 +194,7 @@ def test_frames_of_tezedge_are_written_again_as_they_were(frame: bytes) -> None:
 def test_every_connection_message_survives_the_way_to_bytes_and_back(
     message: ConnectionMessage,
 ) -> None:
-    data = CONNECTION_MESSAGE.encode(message)
-    read = CONNECTION_MESSAGE.decode(data)
-    assert check_round_trip(CONNECTION_MESSAGE, read) == data
+    data = check_round_trip(CONNECTION_MESSAGE, message)
     check_ends(CONNECTION_MESSAGE, data)
     assert frame_connection_message(message) == len(data).to_bytes(2, "big") + data
 
@@ -278,6 +276,7 @@ def test_a_chain_name_beyond_the_message_is_refused_without_allocating(
         ({"proof_of_work_stamp": bytes(25)}, "proof_of_work_stamp"),
         ({"message_nonce": bytes(23)}, "message_nonce"),
         ({"version": Version("\udc00", 0, 0)}, "version.chain_name"),
+        ({"version": Version("\u0100", 0, 0)}, "version.chain_name"),
         ({"version": Version("", 70_000, 0)}, "version.distributed_db_version"),
         ({"version": Version("", 0, -1)}, "version.p2p_version"),
     ],
@@ -324,6 +323,17 @@ def test_flags_other_than_zero_are_read_as_true() -> None:
 
 def test_by_default_a_node_is_public_and_wants_the_mempool() -> None:
     assert CONNECTION_METADATA.encode(ConnectionMetadata()) == b"\0\0"
+
+
+@pytest.mark.parametrize("value", [1, 0, "no", None])
+def test_what_is_no_flag_is_refused_on_write_by_its_name(value: Any) -> None:
+    for flags, path in (
+        (ConnectionMetadata(disable_mempool=value), "disable_mempool"),
+        (ConnectionMetadata(private_node=value), "private_node"),
+    ):
+        with pytest.raises(EncodeError) as caught:
+            CONNECTION_METADATA.encode(flags)
+        assert str(caught.value) == f"{path}: {value!r} is not a bool"
 
 
 def test_metadata_cut_short_name_the_missing_flag() -> None:

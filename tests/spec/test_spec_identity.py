@@ -221,6 +221,20 @@ def test_a_peer_id_has_sixteen_bytes(size: int) -> None:
     )
 
 
+@pytest.mark.parametrize("value", [16, 0, TEXT, None, [0] * 16])
+def test_what_is_no_bytes_is_no_peer_id_on_write(value: object) -> None:
+    # bytes(16) would be sixteen zeros.
+    with pytest.raises(EncodeError) as caught:
+        PEER_ID.encode(value)  # type: ignore[arg-type]
+    assert str(caught.value) == f"value: {value!r} is no peer id"
+
+
+@pytest.mark.parametrize("size", [0, 15, 17])
+def test_bytes_of_another_size_are_no_peer_id_on_write(size: int) -> None:
+    with pytest.raises(EncodeError, match=f"^value: {size} bytes, 16 wanted$"):
+        PEER_ID.encode(bytes(size))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("codec", "size"), [(PUBLIC_KEY, 32), (STAMP, 24)])
 def test_keys_and_stamps_have_a_fixed_size(codec: object, size: int) -> None:
     assert codec in (PUBLIC_KEY, STAMP)
@@ -464,6 +478,43 @@ def test_known_identities_are_sound(keys: Keys) -> None:
     one.check()
     assert Identity.of_secret(keys.secret_key, keys.stamp) == one
     assert Identity.of_secret(keys.secret_key).proof_of_work_stamp == bytes(24)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "complaint"),
+    [
+        ((0, 32, 24), "public_key has 0 bytes, 32 wanted"),
+        ((31, 32, 24), "public_key has 31 bytes, 32 wanted"),
+        ((33, 32, 24), "public_key has 33 bytes, 32 wanted"),
+        ((32, 1, 24), "secret_key has 1 bytes, 32 wanted"),
+        ((32, 31, 24), "secret_key has 31 bytes, 32 wanted"),
+        ((32, 64, 24), "secret_key has 64 bytes, 32 wanted"),
+        ((32, 32, 0), "proof_of_work_stamp has 0 bytes, 24 wanted"),
+        ((32, 32, 23), "proof_of_work_stamp has 23 bytes, 24 wanted"),
+        ((32, 32, 25), "proof_of_work_stamp has 25 bytes, 24 wanted"),
+        # The first of many.
+        ((1, 2, 3), "public_key has 1 bytes, 32 wanted"),
+    ],
+)
+def test_an_identity_is_made_of_parts_of_the_right_size(
+    sizes: tuple[int, int, int], complaint: str
+) -> None:
+    with pytest.raises(IdentityError) as caught:
+        Identity(*map(bytes, sizes))
+    assert str(caught.value) == complaint
+
+
+@pytest.mark.parametrize("size", [0, 1, 31, 33])
+def test_a_secret_of_another_size_makes_no_identity(size: int) -> None:
+    with pytest.raises(IdentityError) as caught:
+        Identity.of_secret(b"\x05" * size)
+    assert str(caught.value) == f"secret_key has {size} bytes, 32 wanted"
+
+
+def test_a_stamp_of_another_size_makes_no_identity() -> None:
+    with pytest.raises(IdentityError) as caught:
+        Identity.of_secret(bytes(range(32)), bytes(25))
+    assert str(caught.value) == "proof_of_work_stamp has 25 bytes, 24 wanted"
 
 
 @pytest.mark.parametrize("known", TEZEDGE, ids=lambda known: known.keys.peer_id)

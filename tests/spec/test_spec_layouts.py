@@ -175,6 +175,18 @@ def test_the_document_is_valid_json_with_every_layout_and_limit() -> None:
     }
 
 
+def test_the_default_of_a_limit_is_a_number_or_a_pair_or_nothing() -> None:
+    defaults = {
+        line["name"]: line["default"] for line in json.loads(layouts_json())["limits"]
+    }
+    assert defaults["max_known_points"] == [400, 300]
+    assert defaults["max_known_peer_ids"] == [400, 300]
+    assert defaults["binary_chunks_size"] is None
+    assert defaults["greylist_timeout"] == 86_400.0
+    pairs = [name for name, value in defaults.items() if isinstance(value, list)]
+    assert pairs == ["max_known_points", "max_known_peer_ids"]
+
+
 def test_every_field_and_case_of_every_layout_says_what_it_means() -> None:
     def check(layout: Any) -> int:
         rows = [*layout.get("fields", ()), *layout.get("cases", ())]

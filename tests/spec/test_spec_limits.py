@@ -62,24 +62,137 @@ def test_thresholds_are_in_order_between_the_bounds(bounds: list[int]) -> None:
 # -- rules -----------------------------------------------------------------------------
 
 
+TIME = "1e-09..1e+09"
+LONG = "0..1e+09"
+UINT8 = "0..255"
+UINT16 = "0..65535"
+INT31 = "0..1.07374e+09"
+
+#: Least and greatest legal value of each setting, and how messages show the range.
+RANGES: dict[str, tuple[float, float, str]] = {
+    "connection_timeout": (1e-9, 1e9, TIME),
+    "authentication_timeout": (1e-9, 1e9, TIME),
+    "min_connections": (0, 65_535, UINT16),
+    "expected_connections": (0, 65_535, UINT16),
+    "max_connections": (0, 65_535, UINT16),
+    "backlog": (0, 255, UINT8),
+    "max_incoming_connections": (0, 255, UINT8),
+    "max_download_speed": (0, 1_073_741_823, INT31),
+    "max_upload_speed": (0, 1_073_741_823, INT31),
+    "swap_linger": (1e-9, 1e9, TIME),
+    "binary_chunks_size": (19, 65_535, "19..65535"),
+    "read_buffer_size": (0, 1_073_741_823, INT31),
+    "read_queue_size": (0, 1_073_741_823, INT31),
+    "write_queue_size": (0, 1_073_741_823, INT31),
+    "incoming_app_message_queue_size": (0, 1_073_741_823, INT31),
+    "incoming_message_queue_size": (0, 1_073_741_823, INT31),
+    "outgoing_message_queue_size": (0, 1_073_741_823, INT31),
+    "max_known_points": (0, 65_535, UINT16),
+    "max_known_peer_ids": (0, 65_535, UINT16),
+    "peer_greylist_size": (1, 65_535, "1..65535"),
+    "ip_greylist_size_in_kilobytes": (1, 8191, "1..8191"),
+    "ip_greylist_cleanup_delay": (0, 1e9, LONG),
+    "greylist_timeout": (0, 1e9, LONG),
+    "maintenance_idle_time": (1e-9, 1e9, TIME),
+}
+CONNECTIONS = ("min_connections", "expected_connections", "max_connections")
+PAIRS = ("max_known_points", "max_known_peer_ids")
+OPTIONAL = {
+    "max_download_speed",
+    "max_upload_speed",
+    "swap_linger",
+    "binary_chunks_size",
+    "read_queue_size",
+    "write_queue_size",
+    "incoming_app_message_queue_size",
+    "incoming_message_queue_size",
+    "outgoing_message_queue_size",
+    "max_known_points",
+    "max_known_peer_ids",
+    "ip_greylist_cleanup_delay",
+    "maintenance_idle_time",
+}
+
+
+def complaints(**changes: Any) -> list[str]:
+    """What is said of these settings, one rule each."""
+    with pytest.raises(ValueError) as caught:
+        Limits(**changes)
+    return str(caught.value).split("; ")
+
+
+def test_every_setting_has_a_range() -> None:
+    assert list(RANGES) == [field.name for field in attrs.fields(Limits)]
+
+
+@pytest.mark.parametrize("name", [n for n in RANGES if n not in (*CONNECTIONS, *PAIRS)])
+def test_a_number_is_taken_at_both_ends_of_its_range_and_refused_beyond(
+    name: str,
+) -> None:
+    low, high, shown = RANGES[name]
+    for value in (low, high):
+        assert getattr(Limits(**{name: value}), name) == value
+    below: tuple[float, ...] = (0, -1, -math.inf) if low else (-1, -0.5, -math.inf)
+    for value in (*below, high + 1, math.inf, math.nan):
+        assert complaints(**{name: value}) == [f"{name} {value} is not in {shown}"]
+
+
+@pytest.mark.parametrize("position", range(3))
+def test_numbers_of_connections_are_16_bits(position: int) -> None:
+    same = dict.fromkeys(CONNECTIONS, 65_535)
+    assert Limits(**same).thresholds == Thresholds(65_535, 65_535, 65_535, 65_535)
+    none = dict.fromkeys(CONNECTIONS, 0)
+    assert Limits(**none).thresholds == Thresholds(0, 0, 0, 0)
+    name = CONNECTIONS[position]
+    over = f"{name} 65536 is not in 0..65535"
+    assert complaints(**(same | {name: 65_536}))[0] == over
+    assert complaints(**(none | {name: -1}))[0] == f"{name} -1 is not in 0..65535"
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_table_has_a_most_and_a_target_of_16_bits_each(name: str) -> None:
+    for pair in ((0, 0), (65_535, 65_535), (65_535, 0), (7, 7)):
+        assert getattr(Limits(**{name: pair}), name) == pair
+    for pair in ((65_536, 0), (0, -1), (-1, -2), (65_537, 65_536), (math.nan, 0)):
+        assert complaints(**{name: pair}) == [f"{name} {pair} is not in 0..65535"]
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_the_target_of_a_table_does_not_exceed_its_most(name: str) -> None:
+    assert complaints(**{name: (300, 400)}) == [f"{name}: target 400 exceeds most 300"]
+    assert complaints(**{name: (6, 7)}) == [f"{name}: target 7 exceeds most 6"]
+    # Both rules at once.
+    assert complaints(**{name: (-1, 65_536)}) == [
+        f"{name} (-1, 65536) is not in 0..65535",
+        f"{name}: target 65536 exceeds most -1",
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONAL))
+def test_no_limit_is_within_every_range(name: str) -> None:
+    assert getattr(Limits(**{name: None}), name) is None
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"connection_timeout": 0}, "connection_timeout must be positive, not 0"),
-        ({"connection_timeout": -1.5}, "connection_timeout must be positive, not -1.5"),
+        ({"connection_timeout": 0}, "connection_timeout 0 is not in 1e-09..1e+09"),
+        ({"connection_timeout": -1.5}, "connection_timeout -1.5 is not in 1e-09..1e+09"),
         (
             {"connection_timeout": math.nan},
-            "connection_timeout must be positive, not nan",
+            "connection_timeout nan is not in 1e-09..1e+09",
         ),
-        ({"authentication_timeout": 0}, "authentication_timeout must be positive, not 0"),
-        ({"swap_linger": 0}, "swap_linger must be positive, not 0"),
-        ({"swap_linger": -1}, "swap_linger must be positive, not -1"),
-        ({"min_connections": -1}, "min_connections must not be negative: -1"),
         (
-            {"max_incoming_connections": -1},
-            "max_incoming_connections must not be negative: -1",
+            {"authentication_timeout": math.inf},
+            "authentication_timeout inf is not in 1e-09..1e+09",
         ),
-        ({"read_buffer_size": -1}, "read_buffer_size must not be negative: -1"),
+        ({"swap_linger": 0}, "swap_linger 0 is not in 1e-09..1e+09"),
+        ({"min_connections": -1}, "min_connections -1 is not in 0..65535"),
+        (
+            {"max_incoming_connections": 256},
+            "max_incoming_connections 256 is not in 0..255",
+        ),
+        ({"read_buffer_size": -1}, "read_buffer_size -1 is not in 0..1.07374e+09"),
         (
             {"min_connections": 51},
             "min <= expected <= max connections: 51, 50, 100 are not",
@@ -98,54 +211,40 @@ def test_thresholds_are_in_order_between_the_bounds(bounds: list[int]) -> None:
     ],
 )
 def test_a_broken_rule_is_told_alone(change: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(ValueError) as caught:
-        Limits(**change)
-    assert str(caught.value) == complaint
+    assert complaints(**change) == [complaint]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"connection_timeout": 1e-9},
-        {"authentication_timeout": math.inf},
-        {"swap_linger": None},
-        {"min_connections": 0},
-        {"max_incoming_connections": 0},
-        {"read_buffer_size": 0},
-        {"min_connections": 50},
-        {"max_connections": 50},
-        {"binary_chunks_size": None},
-        {"binary_chunks_size": 19},
-        {"binary_chunks_size": 65_535},
-    ],
-)
-def test_values_at_the_edge_of_a_rule_keep_it(change: dict[str, Any]) -> None:
+@pytest.mark.parametrize("change", [{"min_connections": 50}, {"max_connections": 50}])
+def test_numbers_of_connections_may_be_the_same(change: dict[str, Any]) -> None:
     ((name, value),) = change.items()
     assert getattr(Limits(**change), name) == value
 
 
 def test_every_broken_rule_is_told_at_once() -> None:
-    with pytest.raises(ValueError) as caught:
-        Limits(
-            connection_timeout=0,
-            authentication_timeout=-1,
-            swap_linger=0,
-            min_connections=-1,
-            expected_connections=7,
-            max_connections=3,
-            max_incoming_connections=-2,
-            read_buffer_size=-3,
-            binary_chunks_size=18,
-        )
-    assert str(caught.value).split("; ") == [
-        "connection_timeout must be positive, not 0",
-        "authentication_timeout must be positive, not -1",
-        "swap_linger must be positive, not 0",
-        "min_connections must not be negative: -1",
-        "max_incoming_connections must not be negative: -2",
-        "read_buffer_size must not be negative: -3",
-        "min <= expected <= max connections: -1, 7, 3 are not",
+    told = complaints(
+        connection_timeout=0,
+        authentication_timeout=-1,
+        swap_linger=0,
+        min_connections=-1,
+        expected_connections=7,
+        max_connections=3,
+        max_incoming_connections=-2,
+        max_known_points=(1, 2),
+        max_known_peer_ids=(70_000, 3),
+        read_buffer_size=-3,
+        binary_chunks_size=18,
+    )
+    assert told == [
+        "connection_timeout 0 is not in 1e-09..1e+09",
+        "authentication_timeout -1 is not in 1e-09..1e+09",
+        "min_connections -1 is not in 0..65535",
+        "max_incoming_connections -2 is not in 0..255",
+        "swap_linger 0 is not in 1e-09..1e+09",
         "binary_chunks_size 18 is not in 19..65535",
+        "read_buffer_size -3 is not in 0..1.07374e+09",
+        "max_known_peer_ids (70000, 3) is not in 0..65535",
+        "max_known_points: target 2 exceeds most 1",
+        "min <= expected <= max connections: -1, 7, 3 are not",
     ]
 
 
@@ -197,8 +296,8 @@ DEFAULTS = {
     "incoming-app-message-queue-size": 10,
     "incoming-message-queue-size": 8_388_608,
     "outgoing-message-queue-size": 8_388_608,
-    "max_known_points": 400,
-    "max_known_peer_ids": 400,
+    "max_known_points": (400, 300),
+    "max_known_peer_ids": (400, 300),
     "peer_greylist_size": 1023,
     "ip_greylist_size_in_kilobytes": 2048,
     "ip_greylist_cleanup_delay": None,
@@ -226,4 +325,6 @@ def test_the_table_lists_constants_and_then_every_setting() -> None:
 def test_every_limit_has_a_unit_and_a_meaning(line: Limit) -> None:
     assert line.unit
     assert line.meaning
-    assert line.default is None or line.default > 0
+    numbers = line.default if isinstance(line.default, tuple) else (line.default,)
+    assert all(number is None or number > 0 for number in numbers)
+    assert (type(line.default) is tuple) is (line.name in PAIRS)

@@ -357,6 +357,15 @@ def test_an_application_without_messages_leaves_the_control_messages() -> None:
     assert sorted(codec.limits) == [1, 2, 3, 4, 5]
 
 
+def test_codecs_are_equal_only_to_themselves_and_serve_as_keys() -> None:
+    # What they hold does not hash; nor would equal tables mean equal applications.
+    application = Raw({0x10: 10})
+    one, other = MessageCodec(application), MessageCodec(application)
+    assert one != other
+    table = {one: 1, other: 2}
+    assert (table[one], table[other]) == (1, 2)
+
+
 # -- properties ------------------------------------------------------------------------
 
 raws = st.tuples(

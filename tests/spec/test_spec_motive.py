@@ -69,12 +69,21 @@ def test_a_code_beyond_an_int16_is_refused_on_write() -> None:
         MOTIVE.encode(40_000)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("value", ["3", 1.9, 1.0, None, b"\3"])
+def test_what_is_no_int_is_refused_on_write_and_not_converted(value: object) -> None:
+    with pytest.raises(EncodeError) as caught:
+        MOTIVE.encode(value)  # type: ignore[arg-type]
+    assert str(caught.value) == f"value: {value!r} is no motive"
+
+
 def test_three_motives_mean_that_no_common_version_exists() -> None:
     assert [known.name for known in Motive if known.is_version_mismatch] == [
         "UNKNOWN_CHAIN_NAME",
         "DEPRECATED_P2P_VERSION",
         "DEPRECATED_DISTRIBUTED_DB_VERSION",
     ]
+    others = (code for code in range(-10, 300) if code not in (2, 3, 4))
+    assert not any(Motive(code).is_version_mismatch for code in others)
 
 
 def test_the_docstring_lists_every_motive_with_its_code() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import tracemalloc
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -377,12 +378,14 @@ PRIVATE = [
     ("172.16.0.0", "172.31.255.255", "172.15.255.255", "172.32.0.0"),
     ("192.168.0.0", "192.168.255.255", "192.167.255.255", "192.169.0.0"),
     ("224.0.0.0", "224.0.0.255", "223.255.255.255", "224.0.1.0"),
-    ("239.0.0.0", "239.255.255.255", "238.255.255.255", "240.0.0.0"),
+    ("239.192.0.0", "239.195.255.255", "239.191.255.255", "239.196.0.0"),
+    ("239.255.0.0", "239.255.255.255", "239.254.255.255", "240.0.0.0"),
     ("255.255.255.255", "255.255.255.255", "255.255.255.254", "::1:0:0:0"),
     ("::", "::1", "fe7f::", "::2"),
     ("fe80::", "fe80::ffff:ffff:ffff:ffff", "fe7f::1", "fe80:0:0:1::"),
     ("ff00::", "ff0d::1", "feff::", "ff0e::1"),
-    ("ff0f::", "ff1d::", "ff0e::", "ff1e::"),
+    ("ff10::", "ff1d::", "ff0f::", "ff1e::"),
+    ("fff0::", "fffd:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "ffef::", "fffe::"),
 ]
 
 
@@ -401,6 +404,33 @@ def test_private_addresses_are_those_of_the_table(
 )
 def test_unique_local_and_documentation_addresses_are_not_private(text: str) -> None:
     assert not Address.parse(text).is_private
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "224.0.1.1",
+        "232.1.2.3",
+        "239.0.0.0",
+        "239.1.2.3",
+        "239.191.255.255",
+        "239.196.0.0",
+        "239.254.0.1",
+        "ff0e::101",
+        "ff0f::1",
+        "ff3e::1",
+    ],
+)
+def test_multicast_beyond_a_site_or_an_organisation_is_not_private(text: str) -> None:
+    assert not Address.parse(text).is_private
+
+
+@given(st.integers(0, 0xF), st.integers(0, 0xF), st.integers(0, (1 << 112) - 1))
+def test_multicast_of_ipv6_is_private_by_its_scope_alone(
+    flags: int, scope: int, group: int
+) -> None:
+    address = Address((0xFF00 | flags << 4 | scope) << 112 | group)
+    assert address.is_private is (scope < 0xE)
 
 
 # -- bytes -----------------------------------------------------------------------------
@@ -596,9 +626,40 @@ def test_a_port_out_of_range_is_refused_on_write(port: int) -> None:
     assert caught.value.path == "port"
 
 
+@pytest.mark.parametrize("port", [80.5, 80.0, True, "80", None])
+def test_a_port_that_is_no_int_is_refused_on_write(port: Any) -> None:
+    with pytest.raises(EncodeError) as caught:
+        POINT.encode(Point(Address(1), port))
+    assert str(caught.value) == f"value: port {port} is not in 0..65535"
+
+
+@pytest.mark.parametrize(
+    "value", [(Address(1), 80), "[::1]:80", 80, None, ConnectionId(Address(1), 80)]
+)
+def test_what_is_no_point_is_refused_on_write(value: Any) -> None:
+    with pytest.raises(EncodeError) as caught:
+        POINT.encode(value)
+    assert str(caught.value) == f"value: {value!r} is no point"
+
+
+def test_a_point_of_no_address_is_refused_on_write() -> None:
+    with pytest.raises(EncodeError) as caught:
+        POINT.encode(Point(1, 80))  # type: ignore[arg-type]
+    assert str(caught.value) == "value: 0x1 is no address of 128 bits"
+
+
+@pytest.mark.parametrize("value", [0, 1, V4 + 0x7F000001, "::1", b"\0" * 16, None])
+def test_what_is_no_address_is_refused_on_write(value: Any) -> None:
+    with pytest.raises(EncodeError):
+        ADDRESS.encode(value)
+    with pytest.raises(EncodeError) as caught:
+        CONNECTION_ID.encode(ConnectionId(value, 80))
+    assert caught.value.path == "address"
+
+
 @pytest.mark.parametrize("number", [-1, 1 << 128], ids=["below", "above"])
 def test_an_address_out_of_range_is_refused_on_write(number: int) -> None:
-    with pytest.raises(EncodeError):
+    with pytest.raises(EncodeError, match=f"{number:#x} is no address of 128 bits$"):
         ADDRESS.encode(Address(number))
 
 
@@ -606,8 +667,9 @@ def test_an_address_out_of_range_is_refused_on_write(number: int) -> None:
 def test_a_point_of_an_address_out_of_range_is_not_written_as_another(
     number: int,
 ) -> None:
-    with pytest.raises(EncodeError):
+    with pytest.raises(EncodeError) as caught:
         POINT.encode(Point(Address(number), 9732))
+    assert str(caught.value) == f"value: {number:#x} is no address of 128 bits"
 
 
 def test_points_are_tuples_that_serve_as_keys() -> None:

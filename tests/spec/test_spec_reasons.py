@@ -41,6 +41,7 @@ GREYLISTING = {
     "DECIPHER_ERROR",
     "INVALID_MESSAGE_SIZE",
     "ENCODING_ERROR",
+    "UNEXPECTED_SIZE_OF_ENCODED_VALUE",
     "DECODING_ERROR",
     "INVALID_CHUNKS_SIZE",
 }
@@ -80,6 +81,28 @@ TAGS = {
 
 def test_errors_have_the_ids_of_the_node_of_2019() -> None:
     assert {kind.id for kind in ErrorKind} >= IDS_2019
+
+
+@pytest.mark.parametrize(
+    ("kind", "id_", "greylists"),
+    [
+        (
+            ErrorKind.UNEXPECTED_SIZE_OF_ENCODED_VALUE,
+            "unexpected_size_of_encoded_value",
+            True,
+        ),
+        (
+            ErrorKind.UNEXPECTED_SIZE_OF_DECODED_BUFFER,
+            "unexpected_size_of_decoded_buffer",
+            False,
+        ),
+        (ErrorKind.REJECTING_INCOMING, "node.p2p_socket.rejecting_incoming", False),
+    ],
+)
+def test_errors_that_came_after_2019_have_these_ids(
+    kind: ErrorKind, id_: str, greylists: bool
+) -> None:
+    assert (kind.id, kind.greylists) == (id_, greylists)
 
 
 def test_every_error_has_an_id_of_its_own_and_a_meaning() -> None:

@@ -6,6 +6,8 @@ supported versions: the reference node, 2019 and 2026.
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,11 +54,7 @@ def test_triples_have_their_recorded_bytes(value: Version, encoded: str) -> None
 
 @given(versions)
 def test_every_triple_survives_the_way_to_bytes_and_back(value: Version) -> None:
-    # A name may be written with surrogates for bytes that make valid UTF-8 together.
-    data = VERSION.encode(value)
-    read = VERSION.decode(data)
-    check_ends(VERSION, check_round_trip(VERSION, read))
-    assert VERSION.encode(read) == data
+    check_ends(VERSION, check_round_trip(VERSION, value))
 
 
 @given(st.binary(max_size=40))
@@ -67,7 +65,32 @@ def test_arbitrary_bytes_decode_or_raise_a_decode_error(data: bytes) -> None:
 @given(st.binary(max_size=40))
 def test_a_chain_name_may_be_any_bytes_and_keeps_every_one(raw: bytes) -> None:
     data = len(raw).to_bytes(4, "big") + raw + bytes(4)
-    assert VERSION.encode(VERSION.decode(data)) == data
+    value = VERSION.decode(data)
+    assert [ord(char) for char in value.chain_name] == list(raw)
+    assert VERSION.encode(value) == data
+
+
+def test_every_byte_of_a_chain_name_is_the_latin_1_character_of_that_number() -> None:
+    data = (256).to_bytes(4, "big") + bytes(range(256)) + bytes(4)
+    assert VERSION.decode(data).chain_name == "".join(map(chr, range(256)))
+    # Not two characters' worth of UTF-8, and not refused where it is none.
+    assert VERSION.encode(Version("\u00e9", 0, 0)).hex() == "00000001e900000000"
+    assert VERSION.decode(bytes.fromhex("00000002c3a900000000")).chain_name == "\xc3\xa9"
+
+
+@pytest.mark.parametrize("byte", [b"n", b"\xff", b"\xc3", b"\x80"])
+def test_a_long_chain_name_costs_the_same_whatever_its_bytes(byte: bytes) -> None:
+    # Before any proof of work: the name alone can be as long as a frame.
+    size = 65_000
+    data = size.to_bytes(4, "big") + byte * size + bytes(4)
+    tracemalloc.start()
+    try:
+        value = VERSION.decode(data)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert value.chain_name == byte.decode("latin-1") * size
+    assert peak < 3 * size
 
 
 @given(st.binary(max_size=9), st.binary(max_size=9))
@@ -79,9 +102,19 @@ def test_chain_names_are_compared_byte_by_byte(one: bytes, two: bytes) -> None:
     assert (names[0] == names[1]) is (one == two)
 
 
-def test_a_name_that_no_bytes_stand_for_is_refused_on_write() -> None:
+@pytest.mark.parametrize(
+    "name", ["\u0100", "TEZOS\u20ac", "N\ud800", "\udcff", "\U0001f600"]
+)
+def test_a_name_that_no_bytes_stand_for_is_refused_on_write(name: str) -> None:
+    with pytest.raises(EncodeError, match=r"^chain_name: .*latin-1") as caught:
+        VERSION.encode(Version(name, 0, 0))
+    assert caught.value.path == "chain_name"
+
+
+@pytest.mark.parametrize("name", [b"TEZOS", None, 7])
+def test_a_name_that_is_no_text_is_refused_on_write(name: object) -> None:
     with pytest.raises(EncodeError) as caught:
-        VERSION.encode(Version("\ud800", 0, 0))
+        VERSION.encode(Version(name, 0, 0))  # type: ignore[arg-type]
     assert caught.value.path == "chain_name"
 
 
@@ -214,14 +247,28 @@ def test_the_greatest_of_each_list_is_announced_whatever_their_order() -> None:
     assert Network("N", (1, 7, 3), (2, 0)).announced == Version("N", 7, 2)
 
 
-@pytest.mark.parametrize("bad", [(), (-1,), (0, 65_536)])
+@pytest.mark.parametrize(
+    "bad", [(), (-1,), (0, 65_536), (1.5,), (0, 0.5), ("1",), (None,)]
+)
 def test_a_list_of_versions_is_not_empty_and_stays_in_16_bits(
     bad: tuple[int, ...],
 ) -> None:
     for arguments in ((bad, (0,)), ((0,), bad)):
-        with pytest.raises(ValueError, match=r"^versions must be one or more of 0\.\."):
+        with pytest.raises(ValueError) as caught:
             Network("N", *arguments)
+        assert str(caught.value) == f"versions must be one or more of 0..65535: {bad}"
     assert Network("N", (0, 65_535), (65_535,)).announced.p2p_version == 65_535
+
+
+def test_versions_are_kept_as_tuples_whatever_holds_them() -> None:
+    made = Network("N", [2, 0], iter((1, 0)))  # type: ignore[arg-type]
+    assert made == Network("N", (2, 0), (1, 0))
+    assert made.distributed_db_versions == (2, 0)
+    assert made.p2p_versions == (1, 0)
+    assert hash(made) == hash(Network("N", (2, 0), (1, 0)))
+    assert made.announced == Version("N", 2, 1)
+    with pytest.raises(ValueError):
+        Network("N", [])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -246,6 +293,19 @@ def test_networks_have_their_names_and_the_names_of_their_sandboxes(
 
 def test_the_sandbox_of_other_versions_keeps_them() -> None:
     assert MAINNET_2019.sandboxed == Network("SANDBOXED_TEZOS", (0,), (0,))
+
+
+@pytest.mark.parametrize(
+    "network", [MAINNET.sandboxed, SANDBOX.sandboxed, Network("SANDBOXED_X", (1,), (0,))]
+)
+def test_the_sandbox_of_a_sandbox_is_itself(network: Network) -> None:
+    assert network.sandboxed == network
+    assert network.sandboxed.sandboxed.chain_name == network.chain_name
+
+
+def test_a_name_that_only_resembles_a_sandboxs_has_a_sandbox_of_its_own() -> None:
+    for name in ("SANDBOXED", "sandboxed_TEZOS", "X_SANDBOXED_TEZOS"):
+        assert Network(name).sandboxed.chain_name == "SANDBOXED_TEZOS"
 
 
 def test_networks_are_found_by_the_names_of_commands() -> None:
