@@ -12,8 +12,8 @@ text formats are written by this module alone; SVG is the Mermaid text, laid out
 Without a machine: all of this package.  ``module:TABLE`` names a `Table` of your own.
 Without ``--output`` the text goes to standard output; with it, into one file per
 machine and format.  ``--check`` writes nothing and fails if a file is not what would
-be written: an SVG is compared by the fingerprint of its Mermaid text, since layouts
-differ between versions of the layouter.
+be written: of an SVG it looks whether it is whole and made of this Mermaid text, since
+layouts differ between versions of the layouter.
 """
 
 from __future__ import annotations
@@ -99,13 +99,16 @@ class MissingLayouter(Exception):
     """SVG was asked for and the package that lays it out is not installed."""
 
 
-def _fingerprint(table: Table) -> str:
-    digest = hashlib.sha256(mermaid(table).encode()).hexdigest()
-    return f"<!-- mermaid sha256 {digest} -->\n"
+def _fingerprint(table: Table, picture: str) -> str:
+    """Say what a picture was made of, and that it is whole."""
+    made_of, whole = (
+        hashlib.sha256(text.encode()).hexdigest() for text in (mermaid(table), picture)
+    )
+    return f"<!-- made of mermaid sha256 {made_of}, whole sha256 {whole} -->\n"
 
 
 def svg(table: Table) -> str:
-    """Return the diagram as SVG, its last line the fingerprint of the Mermaid text.
+    """Return the diagram as SVG; its last line has the fingerprints of text and picture.
 
     Raises:
         MissingLayouter: ``mmdr`` is not installed.
@@ -119,7 +122,8 @@ def svg(table: Table) -> str:
     picture: str = layouter.Diagram(mermaid(table)).svg()
     # The layouter leaves the background open: dark lines on a reader's dark page.
     picture = picture.replace('style="', 'style="background:white;', 1)
-    return picture.rstrip("\n") + "\n" + _fingerprint(table)
+    picture = picture.rstrip("\n") + "\n"
+    return picture + _fingerprint(table, picture)
 
 
 FORMATS: Final[Mapping[str, Callable[[Table], str]]] = {
@@ -158,7 +162,8 @@ def is_current(path: Path, table: Table, suffix: str) -> bool:
     except (OSError, UnicodeDecodeError):
         return False
     if suffix == "svg":
-        return text.endswith("\n" + _fingerprint(table))
+        picture = text[: text.rstrip("\n").rfind("\n") + 1]
+        return text == picture + _fingerprint(table, picture)
     return text == FORMATS[suffix](table)
 
 

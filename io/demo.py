@@ -18,10 +18,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from ..fsm.handshake import Handshake, Session, State
 from ..fsm.local import Local
@@ -33,7 +34,12 @@ from ..spec.events import (
     HandshakeEvent,
 )
 from ..spec.hello import ANSWER, CONNECTION_MESSAGE, CONNECTION_METADATA
-from ..spec.identity import Identity, IdentityError, difficulty_reached
+from ..spec.identity import (
+    Identity,
+    IdentityError,
+    difficulty_reached,
+    expected_tries,
+)
 from ..spec.motive import Motive
 from ..spec.reader import (
     DecodeError,
@@ -68,12 +74,6 @@ def shake_hands(
     clock = time.monotonic
     machine.start(clock())
     while True:
-        while data := machine.data_to_send():
-            # A write that fails tells nothing that reading on does not, and a refusal
-            # may wait there to be read.
-            with contextlib.suppress(ConnectionError):
-                connection.sendall(data)
-                tell(f"sent {len(data)} bytes")
         while (event := machine.next_event()) is not None:
             tell(event)
             if isinstance(event, Authenticated):
@@ -81,24 +81,28 @@ def shake_hands(
                     machine.refuse(event.agreement, (), clock())
                 else:
                     machine.admit(clock())
-                break  # what the verdict made is sent before the next event is read
+        while data := machine.data_to_send():
+            # A write that fails tells nothing that reading on does not, and a refusal
+            # may wait there to be read.
+            with contextlib.suppress(OSError):
+                connection.sendall(data)
+                tell(f"sent {len(data)} bytes")
+        if machine.ended:
+            _linger(connection)
+            return None
+        if machine.state is State.ESTABLISHED:
+            return machine.hand_over()
+        deadline = machine.next_timeout()
+        assert deadline is not None
+        connection.settimeout(max(0.001, deadline - clock()))
+        try:
+            received = connection.recv(machine.read_allowance)
+        except TimeoutError:
+            machine.handle_timeout(clock())
+        except OSError:
+            machine.receive_data(b"", clock())
         else:
-            if machine.ended:
-                _linger(connection)
-                return None
-            if machine.state is State.ESTABLISHED:
-                return machine.hand_over()
-            deadline = machine.next_timeout()
-            assert deadline is not None
-            connection.settimeout(max(0.001, deadline - clock()))
-            try:
-                received = connection.recv(machine.read_allowance)
-            except TimeoutError:
-                machine.handle_timeout(clock())
-            except ConnectionError:
-                machine.receive_data(b"", clock())
-            else:
-                machine.receive_data(received, clock())
+            machine.receive_data(received, clock())
 
 
 def _linger(connection: socket.socket) -> None:
@@ -206,30 +210,29 @@ def _start(role: str, identity_file: Path, port: int = 0) -> subprocess.Popen[st
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603  # ourselves
 
 
-def _lines(process: subprocess.Popen[str], patience: float) -> list[dict[str, Any]]:
-    output, _ = process.communicate(timeout=patience)
-    return [json.loads(line) for line in output.splitlines()]
-
-
 def _two_processes(folder: Path) -> bool:
     """Run both ends; print their timeline; say whether they agree."""
-    deadline = time.monotonic() + PATIENCE
-    processes = [_start("listener", folder / "listener.json")]
+    processes: list[subprocess.Popen[str]] = []
+
+    def give_up() -> None:
+        print(f"no handshake within {PATIENCE:g} s", file=sys.stderr)
+        for process in processes:
+            process.kill()
+
+    watchdog = threading.Timer(PATIENCE, give_up)
+    watchdog.start()
     try:
-        out = processes[0].stdout
-        assert out is not None
-        first = json.loads(out.readline() or "{}")
-        if "port" not in first:
+        processes.append(_start("listener", folder / "listener.json"))
+        said = [_line(processes[0])]
+        if "port" not in said[0]:
             print("the listening process did not start", file=sys.stderr)
             return False
-        processes.append(_start("dialler", folder / "dialler.json", first["port"]))
-        said = [first]
+        processes.append(_start("dialler", folder / "dialler.json", said[0]["port"]))
         for process in processes:
-            said += _lines(process, max(0.1, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        print(f"no handshake within {PATIENCE:.0f} s", file=sys.stderr)
-        return False
+            while line := _line(process):
+                said.append(line)
     finally:
+        watchdog.cancel()
         for process in processes:
             process.kill()
             process.communicate()
@@ -239,7 +242,16 @@ def _two_processes(folder: Path) -> bool:
     for line in said:
         if line["what"] != "session":
             timeline.show(line)
-    return len(sessions) == 2 and _agree(sessions["listener"], sessions["dialler"])
+    if len(sessions) < 2:
+        print("not both ends have a session", file=sys.stderr)
+        return False
+    return _agree(sessions["listener"], sessions["dialler"])
+
+
+def _line(process: subprocess.Popen[str]) -> dict[str, Any]:
+    """Return the next thing that a process says; nothing at its end."""
+    assert process.stdout is not None
+    return cast("dict[str, Any]", json.loads(process.stdout.readline() or "{}"))
 
 
 def _agree(listener: dict[str, Any], dialler: dict[str, Any]) -> bool:
@@ -299,7 +311,11 @@ def _make_identity(path: Path) -> Identity:
         )
 
     began = time.monotonic()
-    terminal = sys.stdout.isatty()
+    # Python has no sys.stdout at all when it is closed.
+    terminal = sys.stdout is not None and sys.stdout.isatty()  # pyright: ignore[reportUnnecessaryComparison]  # see above
+    if not terminal:
+        expected = expected_tries(DIFFICULTY)
+        print(f"  {path.stem:<8}  searching, {expected:,.0f} tries expected")
     identity = generate_identity(DIFFICULTY, on_progress=show if terminal else None)
     save_identity(identity, path)
     spent = time.monotonic() - began
@@ -317,16 +333,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m tezos_p2p.io.demo",
         description="Two processes shake hands over TCP; then a recorded handshake.",
     )
-    for hidden in ("--role", "--identity", "--port"):
-        parser.add_argument(hidden, help=argparse.SUPPRESS)
+    parser.add_argument("--role", choices=("listener", "dialler"), help=argparse.SUPPRESS)
+    parser.add_argument("--identity", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--port", type=int, default=0, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.role:
-        try:
-            return _end(options.role, Path(options.identity), int(options.port))
-        except (OSError, IdentityError) as exc:
-            print(f"{options.role}: {exc}", file=sys.stderr)
-            return 1
-    return _parent()
+    if options.role and not options.identity:
+        parser.error("--role needs --identity")
+    try:
+        if options.role:
+            return _end(options.role, options.identity, options.port)
+        return _parent()
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Nobody reads any more; keep the interpreter from saying so when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (OSError, IdentityError) as exc:
+        print(f"{options.role or 'demo'}: {exc}", file=sys.stderr)
+        return 1
 
 
 def _parent() -> int:

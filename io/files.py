@@ -3,7 +3,7 @@
 ``identity.json`` is an object of strings: ``peer_id`` (may be absent on reading, always
 written), ``public_key`` and ``secret_key`` (64 hex digits each), ``proof_of_work_stamp``
 (48 hex digits).  Reading never changes a file; writing never overwrites one, is
-atomic, and gives nobody else access (mode 0600).
+atomic, and gives nobody else access (mode 0600; on Windows that means nothing).
 
 Source: the identity file of the reference node, 2019 and 2026, which read each
 other's.
@@ -11,8 +11,10 @@ other's.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -86,6 +88,10 @@ def parse_identity(
     return identity
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
 def load_identity(path: Path, difficulty: float | None = None) -> Identity:
     """Read an identity file, and leave it as it is.
 
@@ -94,7 +100,10 @@ def load_identity(path: Path, difficulty: float | None = None) -> Identity:
         IdentityError: see `parse_identity`; also when it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        # Not blocking, or a named pipe in its place would be waited for.
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UnreadableIdentityFile((f"{path}: not a regular file",))
             raw = file.read(IDENTITY_MAX_SIZE + 1)
         text = raw.decode("utf-8")
     except FileNotFoundError:
@@ -105,6 +114,10 @@ def load_identity(path: Path, difficulty: float | None = None) -> Identity:
         raise UnreadableIdentityFile(
             (f"{path}: not text: byte {exc.start} is not UTF-8",)
         ) from None
+    except ValueError as exc:
+        if isinstance(exc, IdentityError):
+            raise
+        raise NoIdentityFile(f"{str(path)!r} is no name of a file: {exc}") from None
     if len(raw) > IDENTITY_MAX_SIZE:
         raise UnreadableIdentityFile(
             (f"{path}: larger than {IDENTITY_MAX_SIZE} bytes: not an identity file",)
@@ -117,7 +130,8 @@ def save_identity(identity: Identity, path: Path) -> None:
 
     Raises:
         ExistentIdentityFile: there is a file already; it is left as it is.
-        OSError: the folder does not exist or cannot be written.
+        OSError: the folder does not exist, cannot be written, or is on a file system
+            without hard links.
     """
     document = {
         "peer_id": str(identity.peer_id),
@@ -125,6 +139,8 @@ def save_identity(identity: Identity, path: Path) -> None:
         "secret_key": identity.secret_key.hex(),
         "proof_of_work_stamp": identity.proof_of_work_stamp.hex(),
     }
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.parent))
     # mkstemp creates with mode 0600.  A link, not a rename: it fails if the name is
     # taken, so that two writers cannot destroy each other's keys.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

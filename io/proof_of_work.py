@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import secrets
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Final, cast
@@ -91,7 +91,7 @@ def generate_identity(
 
     Raises:
         ValueError: difficulty out of range, or fewer than one process.
-        ChildProcessError: somebody killed one of the processes.
+        ChildProcessError: one of the processes was killed, or did not start.
     """
     target_of(difficulty)
     count = _cores() if processes is None else processes
@@ -122,6 +122,8 @@ def find_stamp(
     """
     if processes < 1:
         raise ValueError(f"at least one process must search, not {processes}")
+    if batch < 1:
+        raise ValueError(f"at least one stamp must be tried at a time, not {batch}")
     expected, began, tries = expected_tries(difficulty), time.monotonic(), 0
     if processes == 1:
         batches: Iterator[bytes | None] = search_stamp(
@@ -137,6 +139,19 @@ def find_stamp(
             if on_progress is not None:
                 on_progress(Progress(tries, expected, time.monotonic() - began))
     raise AssertionError("a search ends in a stamp")
+
+
+def _what_happened(workers: Sequence[SpawnProcess]) -> str:
+    for worker in workers:
+        worker.join(1)
+        # A process that cannot be started exits with a code, one that is killed with
+        # the negative number of a signal.
+        if worker.exitcode is not None and worker.exitcode > 0:
+            return (
+                "a searching process did not start: is the script's main part guarded "
+                'by `if __name__ == "__main__"`?'
+            )
+    return "a searching process was killed"
 
 
 def _search_apart(
@@ -158,12 +173,10 @@ def _search_apart(
             writer.close()
         while True:
             for ready in wait(readers):
-                assert isinstance(ready, Connection)
                 try:
-                    report = ready.recv()
+                    yield cast("Connection", ready).recv()
                 except EOFError:
-                    raise ChildProcessError("a searching process was killed") from None
-                yield report
+                    raise ChildProcessError(_what_happened(workers)) from None
     finally:
         for worker in workers:
             worker.terminate()

@@ -430,7 +430,8 @@ class Mapped(BinaryType[T], Generic[T, U]):
         name: what the value is called in layouts.
         inner: the type on the wire.
         load: wire value to value; a `ValueError` becomes `INVALID_VALUE`.
-        dump: value to wire value; a `ValueError` becomes an `EncodeError`.
+        dump: value to wire value; what it raises for a wrong one becomes an
+            `EncodeError`.
     """
 
     def __init__(
@@ -462,6 +463,8 @@ class Mapped(BinaryType[T], Generic[T, U]):
         """Convert and append."""
         try:
             plain = self.dump(value)
+        except EncodeError:
+            raise
         except (AttributeError, TypeError, ValueError) as exc:
             raise EncodeError(str(exc)) from None
         self.inner.write(out, plain)

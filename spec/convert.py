@@ -9,6 +9,7 @@ its path.
 
 from __future__ import annotations
 
+import collections
 import enum
 import json
 import re
@@ -110,17 +111,22 @@ def _finite(text: str) -> float:
 def _no_repetition(pairs: list[tuple[str, object]]) -> dict[str, object]:
     document = dict(pairs)
     if len(document) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"given more than once: {', '.join(twice)}")
+        count = collections.Counter(name for name, _ in pairs)
+        twice = sorted(name for name in count if count[name] > 1)
+        raise ValueError(f"given more than once: {', '.join(map(_shown, twice))}")
     return document
+
+
+def _shown(name: str) -> str:
+    """Show a name from a document: as it is, unless it could play with a terminal."""
+    return name if name.isprintable() else repr(name)
 
 
 def _phrase(exc: BaseException, _: type[Any] | None) -> str:
     if isinstance(exc, KeyError):
         return "missing"
     if isinstance(exc, cattrs.ForbiddenExtraKeysError):
-        return "unknown fields: " + ", ".join(sorted(exc.extra_fields))
+        return "unknown fields: " + ", ".join(map(_shown, sorted(exc.extra_fields)))
     return str(exc) or type(exc).__name__
 
 

@@ -306,7 +306,9 @@ class Identity:
             IdentityError: the key or the stamp has another number of bytes.
         """
         if len(secret_key) != KEY_SIZE:
-            raise IdentityError(f"secret_key has {len(secret_key)} bytes, 32 wanted")
+            raise IdentityError(
+                f"secret_key has {len(secret_key)} bytes, {KEY_SIZE} wanted"
+            )
         return cls(crypto_scalarmult_base(secret_key), secret_key, stamp)
 
     @property

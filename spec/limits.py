@@ -24,7 +24,8 @@ Source: the limits and maintenance modules of the reference node, 2026; times th
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from collections.abc import Iterator
+from typing import Any, Final
 
 import attrs
 
@@ -96,38 +97,64 @@ def _limit(default: Any, unit: str, meaning: str, key: str | None = None) -> Any
     return attrs.field(default=default, metadata=metadata)
 
 
-# Legal values, both ends included; the types are those of the reference's file.
+# For each setting: what it is, its least and its greatest value, whether it may be
+# None.  The widths are those of the reference's file.
+_COUNT, _NUMBER, _PAIR = "count", "number", "pair"
 _TINY: Final = 1e-9
 _YEARS: Final = 1e9
 _UINT8: Final = 0xFF
 _UINT16: Final = 0xFFFF
 _INT31: Final = (1 << 30) - 1
-_RANGES: Final = (
-    ("connection_timeout", _TINY, _YEARS),
-    ("authentication_timeout", _TINY, _YEARS),
-    ("min_connections", 0, _UINT16),
-    ("expected_connections", 0, _UINT16),
-    ("max_connections", 0, _UINT16),
-    ("backlog", 0, _UINT8),
-    ("max_incoming_connections", 0, _UINT8),
-    ("max_download_speed", 0, _INT31),
-    ("max_upload_speed", 0, _INT31),
-    ("swap_linger", _TINY, _YEARS),
-    ("binary_chunks_size", CHUNK_OVERHEAD + 1, FRAME_MAX_SIZE),
-    ("read_buffer_size", 0, _INT31),
-    ("read_queue_size", 0, _INT31),
-    ("write_queue_size", 0, _INT31),
-    ("incoming_app_message_queue_size", 0, _INT31),
-    ("incoming_message_queue_size", 0, _INT31),
-    ("outgoing_message_queue_size", 0, _INT31),
-    ("max_known_points", 0, _UINT16),
-    ("max_known_peer_ids", 0, _UINT16),
-    ("peer_greylist_size", 1, _UINT16),
-    ("ip_greylist_size_in_kilobytes", 1, 8191),
-    ("ip_greylist_cleanup_delay", 0, _YEARS),
-    ("greylist_timeout", 0, _YEARS),
-    ("maintenance_idle_time", _TINY, _YEARS),
-)
+_RANGES: Final = {
+    "connection_timeout": (_NUMBER, _TINY, _YEARS, False),
+    "authentication_timeout": (_NUMBER, _TINY, _YEARS, False),
+    "min_connections": (_COUNT, 0, _UINT16, False),
+    "expected_connections": (_COUNT, 0, _UINT16, False),
+    "max_connections": (_COUNT, 0, _UINT16, False),
+    "backlog": (_COUNT, 0, _UINT8, False),
+    "max_incoming_connections": (_COUNT, 0, _UINT8, False),
+    "max_download_speed": (_COUNT, 0, _INT31, True),
+    "max_upload_speed": (_COUNT, 0, _INT31, True),
+    "swap_linger": (_NUMBER, _TINY, _YEARS, True),
+    "binary_chunks_size": (_COUNT, CHUNK_OVERHEAD + 1, FRAME_MAX_SIZE, True),
+    "read_buffer_size": (_COUNT, 0, _INT31, False),
+    "read_queue_size": (_COUNT, 0, _INT31, True),
+    "write_queue_size": (_COUNT, 0, _INT31, True),
+    "incoming_app_message_queue_size": (_COUNT, 0, _INT31, True),
+    "incoming_message_queue_size": (_COUNT, 0, _INT31, True),
+    "outgoing_message_queue_size": (_COUNT, 0, _INT31, True),
+    "max_known_points": (_PAIR, 0, _UINT16, True),
+    "max_known_peer_ids": (_PAIR, 0, _UINT16, True),
+    "peer_greylist_size": (_COUNT, 1, _UINT16, False),
+    "ip_greylist_size_in_kilobytes": (_COUNT, 1, 8191, False),
+    "ip_greylist_cleanup_delay": (_NUMBER, 0, _YEARS, True),
+    "greylist_timeout": (_NUMBER, 0, _YEARS, False),
+    "maintenance_idle_time": (_NUMBER, _TINY, _YEARS, True),
+}
+
+
+def _faults_of(name: str, value: object) -> Iterator[str]:
+    """Say what is wrong with one setting."""
+    kind, low, high, may_be_none = _RANGES[name]
+    if value is None and may_be_none:
+        return
+    if kind == _PAIR:
+        # The type is for callers without a type checker.
+        pair: Any = value
+        if type(pair) is not tuple or len(pair) != 2:
+            yield f"{name} {pair} is not a pair of numbers"
+        elif not all(_is_within(each, _COUNT, low, high) for each in pair):
+            yield f"{name} {pair} is not in {low}..{high}"
+        elif pair[1] > pair[0]:
+            yield f"{name}: target {pair[1]} exceeds most {pair[0]}"
+    elif not _is_within(value, kind, low, high):
+        yield f"{name} {value} is not in {low:.10g}..{high:.10g}"
+
+
+def _is_within(value: object, kind: str, low: float, high: float) -> bool:
+    if type(value) is int or (type(value) is float and kind == _NUMBER):
+        return low <= value <= high
+    return False
 
 
 @attrs.frozen(kw_only=True)
@@ -184,23 +211,17 @@ class Limits:
     def __attrs_post_init__(self) -> None:
         """Check the rules that the reference checks at start."""
         faults: list[str] = []
-        for name, low, high in _RANGES:
-            value: Any = getattr(self, name)
-            numbers = cast("tuple[Any, ...]", value if type(value) is tuple else (value,))
-            if not all(low <= each <= high for each in numbers if each is not None):
-                faults.append(f"{name} {value} is not in {low:g}..{high:g}")
-        for name in ("max_known_points", "max_known_peer_ids"):
-            pair = getattr(self, name)
-            if pair is not None and pair[1] > pair[0]:
-                faults.append(f"{name}: target {pair[1]} exceeds most {pair[0]}")
-        low, middle, high = (
+        for name in _RANGES:
+            faults += _faults_of(name, getattr(self, name))
+        wanted = (
             self.min_connections,
             self.expected_connections,
             self.max_connections,
         )
-        if not low <= middle <= high:
+        if all(type(each) is int for each in wanted) and wanted != tuple(sorted(wanted)):
             faults.append(
-                f"min <= expected <= max connections: {low}, {middle}, {high} are not"
+                "min <= expected <= max connections: "
+                f"{', '.join(map(str, wanted))} are not"
             )
         if faults:
             raise ValueError("; ".join(faults))

@@ -436,7 +436,8 @@ def _packed(address: Address) -> bytes:
 
 def _check_range(address: int) -> None:
     if not isinstance(cast("object", address), Address) or not 0 <= address < 1 << 128:
-        raise EncodeError(f"{int(address):#x} is no address of 128 bits")
+        shown = hex(address) if isinstance(cast("object", address), int) else address
+        raise EncodeError(f"{shown!s} is no address of 128 bits")
 
 
 #: An address alone: length 16 and 16 bytes; not used between peers.

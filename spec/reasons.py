@@ -57,7 +57,7 @@ class ErrorKind(enum.Enum):
         True,
     )
     UNEXPECTED_SIZE_OF_DECODED_BUFFER = (
-        "unexpected_size_of_decoded_buffer",
+        "socket.unexpected_size_of_decoded_value",
         "our own connection message does not fit its frame",
     )
     DECODING_ERROR = ("node.p2p_socket.decoding_error", "does not decode", True)

@@ -109,7 +109,8 @@ class Network:
     def __attrs_post_init__(self) -> None:
         """Check the lists: an empty one could agree with nobody."""
         for versions in (self.distributed_db_versions, self.p2p_versions):
-            if not versions or not all(v in range(1 << 16) for v in versions):
+            legal = all(type(v) is int and 0 <= v <= 0xFFFF for v in versions)
+            if not versions or not legal:
                 raise ValueError(f"versions must be one or more of 0..65535: {versions}")
 
     @property

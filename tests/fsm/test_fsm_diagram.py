@@ -172,7 +172,7 @@ def test_a_picture_is_laid_out_from_mermaid_and_signed(
     lines = picture.splitlines()
     # A background in the first style, and in no other.
     assert lines[0] == '<svg style="background:white;a" class="b"><g style="c"/></svg>'
-    assert lines[1].startswith("<!-- mermaid sha256 ")
+    assert lines[1].startswith("<!-- made of mermaid sha256 ")
     assert len(lines) == 2
 
 
@@ -345,10 +345,15 @@ def test_a_file_that_is_not_even_text_is_reported(drawn: Path, suffix: str) -> N
 
 def test_a_picture_is_compared_by_the_text_it_was_made_of(drawn: Path) -> None:
     path = drawn / "lamp.svg"
-    path.write_text(
-        "<svg>drawn otherwise</svg>\n" + path.read_text("utf-8").splitlines()[-1] + "\n"
-    )
+    other = "<svg>drawn otherwise</svg>\n"
+    path.write_text(other + diagram._fingerprint(LAMP, other))
     assert check(drawn) == 0
+
+
+def test_a_picture_that_was_gutted_is_noticed(drawn: Path) -> None:
+    path = drawn / "lamp.svg"
+    path.write_text("<svg/>\n" + path.read_text("utf-8").splitlines()[-1] + "\n")
+    assert check(drawn) == 1
 
 
 @pytest.mark.parametrize(

@@ -116,8 +116,7 @@ def test_nodes_of_different_networks_refuse_each_other():
     )
     assert results == [None, None]
     for events in told:
-        closed = events[-1]
-        assert isinstance(closed, Closed)
+        (closed,) = [event for event in events if isinstance(event, Closed)]
         assert closed.disconnection.motive is Motive.UNKNOWN_CHAIN_NAME
 
 
@@ -147,3 +146,175 @@ def test_a_peer_that_goes_away_ends_the_handshake(reset):
             machine = Handshake(local(1), incoming=False)
             assert shake_hands(ours, machine, told.append) is None
     assert isinstance(told[-1], Closed)
+
+
+class Broken:
+    """A socket on which one call fails."""
+
+    def __init__(self, call, error):
+        self.call, self.error = call, error
+
+    def __getattr__(self, name):
+        def call(*_):
+            if name == self.call:
+                raise self.error
+            return b""
+
+        return call
+
+
+@pytest.mark.parametrize("call", ["sendall", "recv", "shutdown"])
+@pytest.mark.parametrize(
+    "error", [ConnectionResetError(104, "reset"), OSError(113, "No route to host")]
+)
+def test_whatever_fails_on_the_socket_ends_in_one_event(call, error):
+    told = []
+    machine = Handshake(local(1), incoming=False)
+    assert shake_hands(Broken(call, error), machine, told.append) is None
+    assert [type(event) for event in told if not isinstance(event, str)] == [Closed]
+
+
+def test_a_refusal_arrives_although_bytes_of_theirs_are_never_read():
+    server = socket.create_server(("127.0.0.1", 0))
+    with server, socket.create_connection(server.getsockname()) as theirs:
+        ours, _ = server.accept()
+        refusing = Handshake(local(1, MAINNET), incoming=True)
+
+        def drive():
+            with ours:
+                shake_hands(ours, refusing, lambda _: None)
+
+        thread = threading.Thread(target=drive)
+        thread.start()
+        peer = Handshake(local(2), incoming=False)
+        peer.start(time.monotonic())
+        theirs.settimeout(10)
+        theirs.sendall(peer.data_to_send())
+        while peer.state.name != "VERDICT":
+            peer.receive_data(theirs.recv(peer.read_allowance), time.monotonic())
+            # More than is wanted, behind each frame: it is left unread for ever.
+            data = peer.data_to_send()
+            theirs.sendall(data + b"unread" * 100 if data else b"")
+        thread.join(10)
+        assert not thread.is_alive()
+        nack = theirs.recv(1000)
+        assert len(nack) > 20  # without the lingering: a reset, and nothing to read
+        assert theirs.recv(1000) == b""
+
+
+# -- the verdict of the demo -----------------------------------------------------------
+
+
+SCRIPT = """
+import json, sys, time
+def say(what, **facts):
+    print(json.dumps({{"role": "{role}", "at": 1.0, "what": what, **facts}}), flush=True)
+{body}
+"""
+
+
+def scripted(monkeypatch, listener, dialler, patience=10.0):
+    """Let the two processes of the demo run scripts instead."""
+    processes = []
+
+    def start(role, _identity, port=0):
+        body = {"listener": listener, "dialler": dialler}[role]
+        code = SCRIPT.format(role=role, body=body)
+        command = [sys.executable, "-c", code]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        processes.append(process)
+        return process
+
+    monkeypatch.setattr(demo, "_start", start)
+    monkeypatch.setattr(demo, "PATIENCE", patience)
+    return processes
+
+
+LISTENING = "say('listening', port=1)"
+AGREED = f"{LISTENING}; say('session', sends='a', receives='b', peer='p')"
+
+
+@pytest.mark.parametrize(
+    ("listener", "dialler", "verdict"),
+    [
+        (AGREED, "say('session', sends='b', receives='a', peer='p')", True),
+        (AGREED, "say('session', sends='b', receives='x', peer='p')", False),
+        (AGREED, "say('session', sends='x', receives='a', peer='p')", False),
+        (AGREED, "say('closed'); sys.exit(1)", False),
+        (LISTENING, "say('session', sends='b', receives='a', peer='p')", False),
+        ("sys.exit(1)", "", False),
+        ("say('cannot listen')", "", False),
+    ],
+)
+def test_the_demo_believes_only_two_ends_that_agree(
+    monkeypatch, tmp_path, capsys, listener, dialler, verdict
+):
+    processes = scripted(monkeypatch, listener, dialler)
+    assert demo._two_processes(tmp_path) is verdict
+    assert all(process.poll() is not None for process in processes)
+    assert ("DIFFERENT" in capsys.readouterr().out) == ("'x'" in dialler)
+
+
+@pytest.mark.parametrize("silent", ["listener", "dialler"])
+def test_a_silent_process_is_not_waited_for(monkeypatch, tmp_path, capsys, silent):
+    scripts = {"listener": LISTENING, "dialler": "", silent: "time.sleep(60)"}
+    processes = scripted(monkeypatch, **scripts, patience=1.0)
+    began = time.monotonic()
+    assert demo._two_processes(tmp_path) is False
+    assert time.monotonic() - began < 20
+    assert all(process.poll() is not None for process in processes)
+    assert "no handshake within 1 s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("live", "recorded"), [(True, False), (False, True)])
+def test_the_demo_fails_if_either_half_does(monkeypatch, capsys, live, recorded):
+    monkeypatch.setattr(demo, "_make_identity", lambda _: None)
+    monkeypatch.setattr(demo, "_two_processes", lambda _: live)
+    monkeypatch.setattr(demo, "_recorded", lambda: recorded)
+    assert demo.main([]) == 1
+    assert "FAILED" in capsys.readouterr().err
+
+
+def test_what_is_decrypted_is_compared_with_what_was_recorded(monkeypatch):
+    def garbled():
+        for done in replay():
+            yield attrs.evolve(done, decrypted=done.decrypted + b"x")
+
+    monkeypatch.setattr(demo, "replay", garbled)
+    assert not demo._recorded()
+
+
+def test_a_machine_that_sends_other_bytes_than_were_recorded_is_noticed(monkeypatch):
+    nonce = bytes(24)
+    monkeypatch.setattr(
+        "tezos_p2p.io.recording.Local",
+        lambda **settings: Local(**settings | {"random_bytes": lambda _: nonce}),
+    )
+    first = next(iter(replay()))
+    assert not first.same
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt, 130), (OSError(28, "No space left"), 1)]
+)
+def test_the_demo_ends_without_a_traceback(monkeypatch, error, code):
+    def fail():
+        raise error
+
+    monkeypatch.setattr(demo, "_parent", fail)
+    assert demo.main([]) == code
+
+
+def test_a_reader_that_goes_away_is_no_traceback():
+    command = f"{sys.executable} -m tezos_p2p.io.demo | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr == ""
+
+
+def test_an_end_without_identity_or_of_another_role_is_misuse(capsys):
+    for arguments in (["--role", "bogus"], ["--role", "listener"]):
+        with pytest.raises(SystemExit) as caught:
+            demo.main(arguments)
+        assert caught.value.code == 2

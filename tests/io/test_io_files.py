@@ -139,6 +139,12 @@ BAD = [
         "checksum",
     ),
     (changed(peer_id=["x"]), UnreadableIdentityFile, "peer_id: str wanted, not list"),
+    (
+        '{"public_key": "00", ' + json.dumps(REFERENCE)[1:],
+        UnreadableIdentityFile,
+        "more than once: public_key",
+    ),
+    (changed(**{"a\x1b[2J": "x"}), UnreadableIdentityFile, r"unknown fields: 'a\\x1b"),
     (changed(peerid="x"), UnreadableIdentityFile, "unknown fields: peerid"),
     (
         changed(peer_id="idtYTfTAvS6fhH9WvkXFtRaK6Cij32"),
@@ -193,6 +199,23 @@ def test_every_truncation_of_a_file_is_an_identity_error(tmp_path):
 def test_a_missing_file_is_told_with_what_to_do(tmp_path):
     with pytest.raises(NoIdentityFile, match="generate one"):
         load_identity(tmp_path / "identity.json")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_named_pipe_in_place_of_the_file_is_told_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "identity.json")
+    with pytest.raises(UnreadableIdentityFile, match="not a regular file"):
+        load_identity(tmp_path / "identity.json")
+
+
+def test_what_cannot_be_the_name_of_a_file_is_told(tmp_path):
+    with pytest.raises(NoIdentityFile, match="no name of a file"):
+        load_identity(tmp_path / "a\0b")
+
+
+def test_a_missing_folder_is_told_by_its_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such folder.*nowhere"):
+        save_identity(Identity.of_secret(b"\1" * 32), tmp_path / "nowhere" / "x.json")
 
 
 def test_a_folder_in_place_of_the_file_is_told(tmp_path):

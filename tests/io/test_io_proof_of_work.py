@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -56,6 +58,44 @@ def test_a_killed_process_is_reported_not_waited_for():
     with pytest.raises(ChildProcessError, match="killed"):
         find_stamp(KEY, 200.0, 2, kill, batch=100)
     assert multiprocessing.active_children() == []
+
+
+def test_one_process_that_is_killed_is_enough():
+    killed = []
+
+    def kill(_: Progress) -> None:
+        if not killed:
+            killed.append(multiprocessing.active_children()[0].pid)
+            os.kill(killed[0], 9)
+
+    with pytest.raises(ChildProcessError, match="was killed"):
+        find_stamp(KEY, 200.0, 2, kill, batch=100)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_search_leaves_no_descriptor():
+    find_stamp(KEY, 4.0, 2, batch=100)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        find_stamp(KEY, 4.0, 2, batch=100)
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path):
+    script = tmp_path / "unguarded.py"
+    script.write_text(
+        "from tezos_p2p.io.proof_of_work import generate_identity\n"
+        "generate_identity(30.0, processes=2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=60
+    )
+    assert "ChildProcessError: a searching process did not start" in done.stderr
+
+
+def test_a_batch_has_at_least_one_try():
+    with pytest.raises(ValueError, match="at least one stamp"):
+        find_stamp(KEY, 1.0, 1, batch=0)
 
 
 @pytest.mark.parametrize("processes", [0, -1])

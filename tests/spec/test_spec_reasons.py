@@ -93,7 +93,7 @@ def test_errors_have_the_ids_of_the_node_of_2019() -> None:
         ),
         (
             ErrorKind.UNEXPECTED_SIZE_OF_DECODED_BUFFER,
-            "unexpected_size_of_decoded_buffer",
+            "socket.unexpected_size_of_decoded_value",
             False,
         ),
         (ErrorKind.REJECTING_INCOMING, "node.p2p_socket.rejecting_incoming", False),
