@@ -1,7 +1,7 @@
 # Every target sets up what it needs in .venv, from Python >= 3.11 (with venv) and make.
 # GNU make 3.81 syntax.
 
-PYTHON := $(shell for p in $$PYTHON python3 python3.13 python3.12 python3.11; do \
+PYTHON := $(shell for p in $$PYTHON python3 python3.14 python3.13 python3.12 python3.11; do \
 	command -v $$p >/dev/null 2>&1 && \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && \
 	{ echo $$p; break; }; done)
@@ -9,6 +9,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install --constraint tests/constraints.txt
 SOURCES := pyproject.toml tests/constraints.txt
+
+# Two targets at once would install into one environment at the same time.
+.NOTPARALLEL:
 
 .PHONY: help demo test test-extra check bench docs diagrams clean
 
@@ -39,6 +42,7 @@ check: $(VENV)/dev
 	PYTHONPATH=tests/pkgview $(BIN)/lint-imports --no-logo
 	$(BIN)/python -m tezos_p2p.fsm.diagram --output diagrams --check
 	$(BIN)/python -m sphinx -q -W -n --keep-going -b html docs docs/_build/html
+	$(BIN)/python -m pytest tests/docs tests/test_house.py tests/fsm/test_fsm_diagram.py
 	$(BIN)/python tests/extra/package.py
 
 bench: $(VENV)/test

@@ -24,8 +24,8 @@ Source: the limits and maintenance modules of the reference node, 2026; times th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, cast
 
 import attrs
 
@@ -140,8 +140,8 @@ def _faults_of(name: str, value: object) -> Iterator[str]:
         return
     if kind == _PAIR:
         # The type is for callers without a type checker.
-        pair: Any = value
-        if type(pair) is not tuple or len(pair) != 2:
+        pair = cast("Sequence[Any]", value)
+        if type(value) is not tuple or len(pair) != 2:
             yield f"{name} {pair} is not a pair of numbers"
         elif not all(_is_within(each, _COUNT, low, high) for each in pair):
             yield f"{name} {pair} is not in {low}..{high}"

@@ -97,3 +97,8 @@ def test_what_is_exported_exists_and_is_sorted():
         for name in package.__all__:
             assert hasattr(package, name)
         assert len(set(package.__all__)) == len(package.__all__)
+        constants = [name for name in package.__all__ if name.isupper()]
+        classes = [n for n in package.__all__ if n[0].isupper() and not n.isupper()]
+        functions = [name for name in package.__all__ if name[0].islower()]
+        in_order = sorted(constants) + sorted(classes) + sorted(functions)
+        assert package.__all__ == in_order

@@ -20,10 +20,10 @@ from tezos_p2p.spec.reasons import ErrorKind
 
 #: One message may cost 1/20 of a handshake.
 GOAL = 20.0
-#: What a replayed message may cost at most.  The goal is the same 1/20, and is missed:
-#: decoding, two hashes for the nonces, one for each direction, and one sealed chunk are
-#: owed to whoever shows a valid stamp, and they alone come to 1/20.  Measured is 1/14.
-REPLAYED = 12.5
+#: What a replayed message must not fall below, while it misses the same goal: decoding,
+#: two hashes for the nonces and one sealed chunk are owed to whoever shows a valid stamp,
+#: and they alone come to about 1/20.  Measured is 1/14.
+FLOOR = 12.5
 
 each_runner = pytest.mark.parametrize("runner", list(RUNNERS))
 
@@ -59,8 +59,10 @@ def test_bench_a_flood_of_one_valid_message(benchmark, runner):
     assert flooded.keys.capacity == KEY_CACHE_SIZE
     name = f"flood of one valid message, {runner} machine / whole handshakes"
     subject = Work(lambda end: deliver(message, end), lambda: started(flooded))
-    judge(benchmark, name, subject, whole_handshake(runner), REPLAYED)
+    judge(benchmark, name, subject, whole_handshake(runner), FLOOR)
     assert flooded.keys.agreements == 1
+    if benchmark.extra_info.get("ratio", GOAL) < GOAL:
+        pytest.xfail(f"the goal of 1/{GOAL:g} is missed; see FLOOR")
 
 
 @each_runner
@@ -69,3 +71,21 @@ def test_bench_waiting_for_a_flood(benchmark, runner):
     name = f"a handshake made and started, {runner} machine / whole handshakes"
     subject = work(lambda: started(flooded))
     judge(benchmark, name, subject, whole_handshake(runner), None)
+
+
+@each_runner
+def test_bench_a_flood_of_long_chain_names(benchmark, runner):
+    # The most that is decoded before any proof of work: a frame of 65 535 bytes.
+    flooded = node(1, RUNNERS[runner], cached=True, difficulty=256.0)
+    message = node(2, RUNNERS[runner], cached=False).hello()[2:86]
+    name = (65_535 - 90).to_bytes(4, "big") + b"\xff" * (65_535 - 90)
+    frame = b"\xff\xff" + message[:82] + name + bytes(4)
+    end = started(flooded)
+    end.receive_data(frame, NOW)
+    event = end.next_event()
+    assert isinstance(event, Closed)
+    assert event.disconnection.errors[0].kind is ErrorKind.NOT_ENOUGH_PROOF_OF_WORK
+    title = f"flood of chain names of 65 445 bytes, {runner} machine / whole handshakes"
+    subject = Work(lambda end: deliver(frame, end), lambda: started(flooded))
+    judge(benchmark, title, subject, whole_handshake(runner), None)
+    assert flooded.keys.agreements == 0

@@ -71,6 +71,9 @@ EMPTY: Final = ("empty", "hollow")
 FEW: Final = (*RARE, "garbage", "short", "nack")
 FEW_BUT_EMPTY: Final = tuple(name for name in FEW if name not in EMPTY)
 
+# Some of these take half a minute under coverage, on a calm machine.
+pytestmark = pytest.mark.timeout(600)
+
 WORLDS: Final[dict[str, Callable[[], HandshakeWorld]]] = {
     "pair": pair,
     "pair, deadlines overslept": lambda: pair(oversleeps=True),

@@ -7,6 +7,7 @@ file, so that the output ends in the test runner's summary.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -31,7 +32,8 @@ def run(*command: str | Path) -> None:
 
 def find(version: str) -> str | None:
     """Find an interpreter on the path or under pyenv; one that runs and has venv."""
-    found = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    found = sorted(root.glob(f"versions/{version}.*/bin/python"))
     for candidate in [*map(str, found), shutil.which(f"python{version}")]:
         if candidate is None:
             continue
@@ -76,15 +78,18 @@ def suite(name: str, python: str, constraints: Path) -> None:
 def main() -> None:
     """Run every suite there is; say which there is not."""
     VENVS.mkdir(exist_ok=True)
+    missing: list[str] = []
     here = f"{sys.version_info[0]}.{sys.version_info[1]}"
     for version in OTHERS:
         if version == here:
             continue
         python = find(version)
         if python is None:
-            print(f"--- python{version}: not on this machine, NOT RUN", flush=True)
+            missing.append(version)
         else:
             suite(f"python{version}", python, ROOT / "tests" / "constraints.txt")
+    for version in missing:
+        print(f"--- python{version}: not on this machine, NOT RUN", flush=True)
     pins = VENVS / "lowest.txt"
     pins.write_text("\n".join(lowest()) + "\n", "utf-8")
     suite("lowest", sys.executable, pins)

@@ -214,7 +214,7 @@ def test_what_cannot_be_the_name_of_a_file_is_told(tmp_path):
 
 
 def test_a_missing_folder_is_told_by_its_name(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such folder.*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"no such folder.*nowhere"):
         save_identity(Identity.of_secret(b"\1" * 32), tmp_path / "nowhere" / "x.json")
 
 

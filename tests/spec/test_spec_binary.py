@@ -41,6 +41,7 @@ from tezos_p2p.spec.binary import (
     Mapped,
     Option,
     Present,
+    Remembered,
     Trailing,
 )
 from tezos_p2p.spec.reader import (
@@ -847,3 +848,31 @@ def test_integers_are_written_or_refused_with_an_encode_error(value: int) -> Non
         else:
             assert kind.low <= value <= kind.write_high
             assert int.from_bytes(data, "big", signed=kind.low < 0) == value
+
+
+# -- remembering -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "kept"), [(63, 1), (64, 1), (65, 0), (60_000, 0)])
+def test_only_short_values_are_remembered(size: int, kept: int) -> None:
+    kind = Remembered(BYTES, values=8, size=64)
+    data = (size - 4).to_bytes(4, "big") + bytes(size - 4)
+    for _ in range(2):
+        assert kind.decode(data) == bytes(size - 4)
+    assert kind._decode.cache_info().currsize == kept
+
+
+def test_no_more_values_are_remembered_than_was_said() -> None:
+    kind = Remembered(BYTES, values=3, size=64)
+    for value in range(10):
+        kind.decode(b"\0\0\0\1" + bytes([value]))
+    assert kind._decode.cache_info().currsize == 3
+
+
+def test_what_does_not_decode_is_not_remembered_and_told_in_its_place() -> None:
+    pair = Record(
+        Pair, "r", Field("left", UINT8), Field("right", Remembered(BYTES, 3, 64))
+    )
+    for _ in range(2):
+        error = fails(pair, bytes.fromhex("01 00000009 aa"))
+        assert (error.path, error.offset, error.fault) == ("right", 1, NOT_ENOUGH)
