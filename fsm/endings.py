@@ -64,7 +64,7 @@ def _plainly(ending: Ending, kind: ErrorKind) -> Disconnection:
     return ending(P2pError(kind))
 
 
-def failed(ending: Ending, kind: ErrorKind, detail: str) -> Disconnection:
+def failed(ending: Ending, kind: ErrorKind, detail: str = "") -> Disconnection:
     """Apply one of the above; without detail, give the same object each time.
 
     Floods end without detail: nothing is made for them.  Hence a proof of work that

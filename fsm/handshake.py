@@ -234,7 +234,11 @@ class Handshake:
                 ends.
             now: the present.
         """
-        if self.state in OVER or self._late(now):
+        if self.state in OVER:
+            return
+        deadline = self._deadline
+        if deadline is not None and now >= deadline:
+            self._late(now)
             return
         if len(data) == 0:
             self._eof = True
@@ -388,7 +392,7 @@ class Handshake:
         message = CONNECTION_MESSAGE.decode(body)
         known = self._local.keys.meet(message.public_key, message.proof_of_work_stamp)
         if isinstance(known, ErrorKind):
-            self._fail(known, "", now)
+            self._end(endings.failed(endings.authentication_failed, known), now)
             return False
         received = len(body).to_bytes(2, "big") + body
         if self.incoming:

@@ -23,6 +23,7 @@ fact; callbacks only append to queues and set timers.  No callback fires a trigg
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -189,14 +190,10 @@ class Table:
 class _PlainState(_State):
     """A state whose name is at hand; the library asks the enumeration each time."""
 
-    def __init__(self, name: States, *args: Any, **kwargs: Any) -> None:
-        super().__init__(name, *args, **kwargs)
-        self._short_name = name.name
-
-    @property
-    def name(self) -> str:
+    @functools.cached_property
+    def name(self) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]  # a property too
         """Name of the member."""
-        return self._short_name
+        return super().name
 
 
 class _Truth(Condition):
