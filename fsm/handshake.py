@@ -64,7 +64,9 @@ from ..spec.hello import (
 )
 from ..spec.limits import FRAME_WIRE_MAX, TAG_SIZE
 from ..spec.motive import Motive
-from ..spec.point import Point
+from ..spec.point import (
+    Point,
+)
 from ..spec.reader import (
     DecodeError,
 )

@@ -4,6 +4,10 @@ No state, no behaviour, no I/O.  Each module's docstring is the specification of
 bytes; the names below are the public ones.
 """
 
+from .address import (
+    Address,
+    PointError,
+)
 from .convert import ShapeError
 from .events import (
     Authenticated,
@@ -54,7 +58,12 @@ from .message import (
     SwapRequest,
 )
 from .motive import Motive
-from .point import DEFAULT_PORT, Address, ConnectionId, Endpoint, Point, PointError
+from .point import (
+    DEFAULT_PORT,
+    ConnectionId,
+    Endpoint,
+    Point,
+)
 from .reader import (
     DecodeError,
     DecodeFault,

@@ -19,8 +19,13 @@ from typing import Any, Final, NewType, TypeVar
 import cattrs
 from cattrs.preconf.json import make_converter
 
+from .address import (
+    Address,
+)
 from .identity import KEY_SIZE, STAMP_SIZE, PeerId
-from .point import Address, Point
+from .point import (
+    Point,
+)
 
 T = TypeVar("T")
 

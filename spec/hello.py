@@ -54,14 +54,19 @@ from .binary import (
     UINT8,
     UINT16,
     BinaryType,
-    Dynamic,
     FixedBytes,
+)
+from .blocks import (
+    Dynamic,
     Items,
     Remembered,
 )
 from .identity import PUBLIC_KEY, STAMP
 from .motive import MOTIVE, Motive
-from .point import POINT, Point
+from .point import (
+    POINT,
+    Point,
+)
 from .reader import (
     EncodeError,
 )

@@ -45,6 +45,8 @@ from nacl.bindings import crypto_scalarmult_base
 
 from .binary import (
     FixedBytes,
+)
+from .blocks import (
     Mapped,
 )
 

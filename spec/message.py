@@ -40,11 +40,16 @@ import attrs
 from .binary import (
     UINT16,
     BinaryType,
+)
+from .blocks import (
     Items,
 )
 from .hello import POINTS_MAX
 from .identity import PEER_ID, PeerId
-from .point import POINT, Point
+from .point import (
+    POINT,
+    Point,
+)
 from .reader import (
     DecodeError,
     DecodeFault,

@@ -25,6 +25,8 @@ from typing import Final, Self, cast
 
 from .binary import (
     INT16,
+)
+from .blocks import (
     Mapped,
 )
 

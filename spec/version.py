@@ -30,8 +30,10 @@ from typing import Final
 import attrs
 
 from .binary import (
-    BYTES,
     UINT16,
+)
+from .blocks import (
+    BYTES,
     Mapped,
 )
 from .motive import Motive

@@ -17,10 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spec_strategies import check_ends, check_round_trip, check_total, decoded, fails
 
-from tezos_p2p.spec import DecodeError, DecodeFault, EncodeError, binary, record
+from tezos_p2p.spec import DecodeError, DecodeFault, EncodeError, binary, blocks, record
 from tezos_p2p.spec.binary import (
     BOOL,
-    BYTES,
     EMPTY,
     FLOAT64,
     INT8,
@@ -33,9 +32,12 @@ from tezos_p2p.spec.binary import (
     UINT16,
     UINT30,
     BinaryType,
-    Dynamic,
     FixedBytes,
     Integer,
+)
+from tezos_p2p.spec.blocks import (
+    BYTES,
+    Dynamic,
     Items,
     Limited,
     Mapped,
@@ -331,7 +333,7 @@ def test_a_length_that_no_prefix_can_hold_is_refused_on_write(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert binary.UINT30_MAX == (1 << 30) - 1
-    monkeypatch.setattr(binary, "UINT30_MAX", 3)
+    monkeypatch.setattr(blocks, "UINT30_MAX", 3)
     assert BYTES.encode(b"abc") == b"\0\0\0\3abc"
     with pytest.raises(EncodeError, match=r"^value: 4 bytes do not fit a uint30"):
         BYTES.encode(b"abcd")

@@ -36,7 +36,13 @@ from tezos_p2p.spec import (
     PointError,
     point,
 )
-from tezos_p2p.spec.point import ADDRESS, CONNECTION_ID, POINT
+from tezos_p2p.spec.address import (
+    ADDRESS,
+)
+from tezos_p2p.spec.point import (
+    CONNECTION_ID,
+    POINT,
+)
 
 PEER = "idqSpQPFDBN4yMhLEzwtqGgxRLNrj4"
 
