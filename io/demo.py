@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
+from ..fsm.channel import Frames
 from ..fsm.handshake import Handshake, Session, State
 from ..fsm.local import Local
 from ..spec.events import (
@@ -33,13 +34,19 @@ from ..spec.events import (
     Established,
     HandshakeEvent,
 )
-from ..spec.hello import ANSWER, CONNECTION_MESSAGE, CONNECTION_METADATA
+from ..spec.hello import (
+    ANSWER,
+    CONNECTION_MESSAGE,
+    CONNECTION_METADATA,
+    FRAME_MAX_SIZE,
+)
 from ..spec.identity import (
     Identity,
     IdentityError,
     difficulty_reached,
     expected_tries,
 )
+from ..spec.limits import FRAME_HEADER_SIZE
 from ..spec.motive import Motive
 from ..spec.reader import (
     DecodeError,
@@ -59,14 +66,14 @@ _HOST: Final = "127.0.0.1"
 def shake_hands(
     connection: socket.socket,
     machine: Handshake,
-    tell: Callable[[HandshakeEvent | str], None],
+    tell: Callable[[HandshakeEvent | bytes], None],
 ) -> Session | None:
     """Drive a handshake over a blocking socket to its end.
 
     Args:
         connection: connected; stays open.
         machine: not started.
-        tell: called with every event, and with ``"sent ..."`` after every write.
+        tell: called with every event, and with the bytes of every write.
 
     Returns:
         The session, or None if the handshake failed; the last event says why.
@@ -86,7 +93,7 @@ def shake_hands(
             # may wait there to be read.
             with contextlib.suppress(OSError):
                 connection.sendall(data)
-                tell(f"sent {len(data)} bytes")
+                tell(data)
         if machine.ended:
             _linger(connection)
             return None
@@ -117,10 +124,8 @@ def _linger(connection: socket.socket) -> None:
 # -- one of the two processes ----------------------------------------------------------
 
 
-def _describe(event: HandshakeEvent | str) -> str:
+def _describe(event: HandshakeEvent) -> str:
     match event:
-        case str():
-            return event
         case ConnectionMessageReceived(peer_id, message, _):
             work = difficulty_reached(message.public_key, message.proof_of_work_stamp)
             version = message.version
@@ -176,9 +181,15 @@ def _end(role: str, identity_file: Path, port: int) -> int:
         machine = Handshake(local, incoming=incoming)
         names = iter(("our connection message", "our metadata", "our answer"))
 
-        def tell(event: HandshakeEvent | str) -> None:
-            sent = f": {next(names)}" if isinstance(event, str) else ""
-            say(_describe(event) + sent)
+        def tell(event: HandshakeEvent | bytes) -> None:
+            if not isinstance(event, bytes):
+                say(_describe(event))
+                return
+            # Two frames may leave in one write, when theirs have come in one.
+            frames = Frames()
+            frames.feed(event)
+            while (body := frames.next(0, FRAME_MAX_SIZE)) is not None:
+                say(f"sent {FRAME_HEADER_SIZE + len(body)} bytes: {next(names)}")
 
         session = shake_hands(connection, machine, tell)
         if session is None:
