@@ -300,7 +300,7 @@ class Setting:
         fire = compiled(table, machine)
         taken, endings = self.taken, self.endings
 
-        class Recorded(machine):  # type: ignore[valid-type,misc]
+        class Recorded(machine):
             __slots__ = ()
 
             def _fire(self, trigger: str, fact: Any) -> None:

@@ -60,7 +60,7 @@ def layouter(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[FakeDiagram]]:
     """A layouter is installed, though not the real one."""
     module = ModuleType("mmdr")
     module.__spec__ = ModuleSpec("mmdr", None)
-    module.Diagram = FakeDiagram  # type: ignore[attr-defined]
+    module.Diagram = FakeDiagram
     monkeypatch.setitem(sys.modules, "mmdr", module)
     FakeDiagram.drawn = ""
     return FakeDiagram

@@ -191,7 +191,7 @@ def test_an_integer_one_past_either_end_is_refused_on_write(kind: Integer) -> No
 def test_what_is_no_int_is_refused_on_write_and_not_converted(kind: Integer) -> None:
     for value in ("7", 7.0, None):
         with pytest.raises(EncodeError, match="is not an int"):
-            kind.encode(value)  # type: ignore[arg-type]
+            kind.encode(value)
 
 
 def test_the_ranges_are_those_of_the_conventions() -> None:

@@ -502,13 +502,13 @@ def test_the_docstring_names_metadata_fields_and_answers() -> None:
     assert hello.__doc__ is not None
     for field in CONNECTION_METADATA.fields:
         assert f"``{field.name}``" in hello.__doc__
-    for case in ANSWER.cases:  # type: ignore[attr-defined]
+    for case in ANSWER.cases:
         assert f"\n{case.tag:02x}    {case.cls.__name__} " in hello.__doc__
         assert isinstance(case.type, Record)
 
 
 @pytest.mark.parametrize("table", [CONNECTION_MESSAGE, CONNECTION_METADATA, hello.NACK])
 def test_tables_list_the_attributes_of_their_class_in_order(table: Record[Any]) -> None:
-    names = [attribute.name for attribute in attrs.fields(table.cls)]  # type: ignore[arg-type]
+    names = [attribute.name for attribute in attrs.fields(table.cls)]
     assert [field.name for field in table.fields] == names
     assert all(field.doc for field in table.fields)

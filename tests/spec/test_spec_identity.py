@@ -225,14 +225,14 @@ def test_a_peer_id_has_sixteen_bytes(size: int) -> None:
 def test_what_is_no_bytes_is_no_peer_id_on_write(value: object) -> None:
     # bytes(16) would be sixteen zeros.
     with pytest.raises(EncodeError) as caught:
-        PEER_ID.encode(value)  # type: ignore[arg-type]
+        PEER_ID.encode(value)
     assert str(caught.value) == f"value: {value!r} is no peer id"
 
 
 @pytest.mark.parametrize("size", [0, 15, 17])
 def test_bytes_of_another_size_are_no_peer_id_on_write(size: int) -> None:
     with pytest.raises(EncodeError, match=f"^value: {size} bytes, 16 wanted$"):
-        PEER_ID.encode(bytes(size))  # type: ignore[arg-type]
+        PEER_ID.encode(bytes(size))
 
 
 @pytest.mark.parametrize(("codec", "size"), [(PUBLIC_KEY, 32), (STAMP, 24)])

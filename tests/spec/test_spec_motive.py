@@ -66,13 +66,13 @@ def test_what_is_no_int16_is_no_motive(value: object) -> None:
 
 def test_a_code_beyond_an_int16_is_refused_on_write() -> None:
     with pytest.raises(EncodeError):
-        MOTIVE.encode(40_000)  # type: ignore[arg-type]
+        MOTIVE.encode(40_000)
 
 
 @pytest.mark.parametrize("value", ["3", 1.9, 1.0, None, b"\3"])
 def test_what_is_no_int_is_refused_on_write_and_not_converted(value: object) -> None:
     with pytest.raises(EncodeError) as caught:
-        MOTIVE.encode(value)  # type: ignore[arg-type]
+        MOTIVE.encode(value)
     assert str(caught.value) == f"value: {value!r} is no motive"
 
 

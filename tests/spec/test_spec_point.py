@@ -650,7 +650,7 @@ def test_what_is_no_point_is_refused_on_write(value: Any) -> None:
 
 def test_a_point_of_no_address_is_refused_on_write() -> None:
     with pytest.raises(EncodeError) as caught:
-        POINT.encode(Point(1, 80))  # type: ignore[arg-type]
+        POINT.encode(Point(1, 80))
     assert str(caught.value) == "value: 0x1 is no address of 128 bits"
 
 

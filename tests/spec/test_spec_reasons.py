@@ -200,7 +200,7 @@ def test_an_error_without_facts_has_none_and_cannot_be_given_some() -> None:
     facts = P2pError(ErrorKind.TIMEOUT).facts
     assert dict(facts) == {}
     with pytest.raises(TypeError):
-        facts["a"] = 1  # type: ignore[index]
+        facts["a"] = 1
 
 
 def test_errors_and_disconnections_are_equal_by_their_values() -> None:

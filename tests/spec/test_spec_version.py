@@ -114,7 +114,7 @@ def test_a_name_that_no_bytes_stand_for_is_refused_on_write(name: str) -> None:
 @pytest.mark.parametrize("name", [b"TEZOS", None, 7])
 def test_a_name_that_is_no_text_is_refused_on_write(name: object) -> None:
     with pytest.raises(EncodeError) as caught:
-        VERSION.encode(Version(name, 0, 0))  # type: ignore[arg-type]
+        VERSION.encode(Version(name, 0, 0))
     assert caught.value.path == "chain_name"
 
 
@@ -261,14 +261,14 @@ def test_a_list_of_versions_is_not_empty_and_stays_in_16_bits(
 
 
 def test_versions_are_kept_as_tuples_whatever_holds_them() -> None:
-    made = Network("N", [2, 0], iter((1, 0)))  # type: ignore[arg-type]
+    made = Network("N", [2, 0], iter((1, 0)))
     assert made == Network("N", (2, 0), (1, 0))
     assert made.distributed_db_versions == (2, 0)
     assert made.p2p_versions == (1, 0)
     assert hash(made) == hash(Network("N", (2, 0), (1, 0)))
     assert made.announced == Version("N", 2, 1)
     with pytest.raises(ValueError):
-        Network("N", [])  # type: ignore[arg-type]
+        Network("N", [])
 
 
 @pytest.mark.parametrize(
