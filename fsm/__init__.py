@@ -6,14 +6,7 @@ give the same outputs, byte for byte.  (The command line of ``diagram``, which w
 files, is no part of any machine.)  The names below are the public ones.
 """
 
-from .channel import (
-    Channel,
-    ChannelError,
-    ChunkStream,
-    Frames,
-    KeyCache,
-    derive_nonces,
-)
+from .channel import Channel, ChannelError, ChunkStream, Frames, KeyCache, derive_nonces
 from .handshake import Handshake, Session, State
 from .local import Local
 from .machine import LocalProtocolError, Row, States, Table, TableError, compiled, shared

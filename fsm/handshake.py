@@ -64,12 +64,8 @@ from ..spec.hello import (
 )
 from ..spec.limits import FRAME_WIRE_MAX, TAG_SIZE
 from ..spec.motive import Motive
-from ..spec.point import (
-    Point,
-)
-from ..spec.reader import (
-    DecodeError,
-)
+from ..spec.point import Point
+from ..spec.reader import DecodeError
 from ..spec.reasons import Disconnection, ErrorKind
 from ..spec.version import Version
 from . import endings

@@ -34,23 +34,11 @@ from ..spec.events import (
     Established,
     HandshakeEvent,
 )
-from ..spec.hello import (
-    ANSWER,
-    CONNECTION_MESSAGE,
-    CONNECTION_METADATA,
-    FRAME_MAX_SIZE,
-)
-from ..spec.identity import (
-    Identity,
-    IdentityError,
-    difficulty_reached,
-    expected_tries,
-)
+from ..spec.hello import ANSWER, CONNECTION_MESSAGE, CONNECTION_METADATA, FRAME_MAX_SIZE
+from ..spec.identity import Identity, IdentityError, difficulty_reached, expected_tries
 from ..spec.limits import FRAME_HEADER_SIZE
 from ..spec.motive import Motive
-from ..spec.reader import (
-    DecodeError,
-)
+from ..spec.reader import DecodeError
 from ..spec.version import SANDBOX
 from .files import load_identity, save_identity
 from .proof_of_work import Progress, generate_identity
@@ -60,6 +48,8 @@ from .recording import NETWORK, Replayed, replay
 DIFFICULTY: Final = 18.0
 #: Most seconds that the two processes may take.
 PATIENCE: Final = 12.0
+#: Seconds to read on, and throw away, after a last word.
+LINGER: Final = 0.5
 _HOST: Final = "127.0.0.1"
 
 
@@ -114,11 +104,14 @@ def shake_hands(
 
 def _linger(connection: socket.socket) -> None:
     """Let a last word arrive: closing over unread bytes would destroy it."""
-    connection.settimeout(0.5)
+    until = time.monotonic() + LINGER
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_WR)
-        while connection.recv(65_536):
-            pass
+        # One deadline: a peer that goes on and on must not be listened to for ever.
+        while (left := until - time.monotonic()) > 0:
+            connection.settimeout(left)
+            if not connection.recv(65_536):
+                return
 
 
 # -- one of the two processes ----------------------------------------------------------
@@ -262,7 +255,9 @@ def _two_processes(folder: Path) -> bool:
 def _line(process: subprocess.Popen[str]) -> dict[str, Any]:
     """Return the next thing that a process says; nothing at its end."""
     assert process.stdout is not None
-    return cast("dict[str, Any]", json.loads(process.stdout.readline() or "{}"))
+    line = process.stdout.readline()
+    # Killed in the middle of a line, it has said nothing.
+    return cast("dict[str, Any]", json.loads(line)) if line.endswith("\n") else {}
 
 
 def _agree(listener: dict[str, Any], dialler: dict[str, Any]) -> bool:

@@ -4,10 +4,7 @@ No state, no behaviour, no I/O.  Each module's docstring is the specification of
 bytes; the names below are the public ones.
 """
 
-from .address import (
-    Address,
-    PointError,
-)
+from .address import Address, PointError
 from .convert import ShapeError
 from .events import (
     Authenticated,
@@ -58,17 +55,8 @@ from .message import (
     SwapRequest,
 )
 from .motive import Motive
-from .point import (
-    DEFAULT_PORT,
-    ConnectionId,
-    Endpoint,
-    Point,
-)
-from .reader import (
-    DecodeError,
-    DecodeFault,
-    EncodeError,
-)
+from .point import DEFAULT_PORT, ConnectionId, Endpoint, Point
+from .reader import DecodeError, DecodeFault, EncodeError
 from .reasons import Direction, Disconnection, ErrorKind, P2pError, Reason
 from .version import GHOSTNET, MAINNET, NETWORKS, SANDBOX, SHADOWNET, Network, Version
 

@@ -23,9 +23,7 @@ from __future__ import annotations
 import re
 from typing import Final, Self, cast
 
-from .binary import (
-    FixedBytes,
-)
+from .binary import FixedBytes
 from .blocks import Dynamic, Mapped
 from .reader import EncodeError
 

@@ -15,11 +15,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
-from .binary import (
-    TAIL,
-    UINT30_MAX,
-    BinaryType,
-)
+from .binary import TAIL, UINT30_MAX, BinaryType
 from .reader import DecodeError, DecodeFault, EncodeError, Reader
 
 T = TypeVar("T")
@@ -321,15 +317,14 @@ class Remembered(BinaryType[T]):
 
     def read(self, reader: Reader) -> T:
         """Look up what is left of the block, or read it."""
-        raw = reader.data[reader.pos : reader.end]
-        if len(raw) <= self._longest:
-            try:
-                value = self._decode(raw)
-            except DecodeError:
-                return self.inner.read(reader)  # again, for path and offset
-            reader.pos = reader.end
-            return value
-        return self.inner.read(reader)
+        if reader.left > self._longest:
+            return self.inner.read(reader)
+        try:
+            value = self._decode(reader.data[reader.pos : reader.end])
+        except DecodeError:
+            return self.inner.read(reader)  # again, for path and offset
+        reader.pos = reader.end
+        return value
 
     def write(self, out: bytearray, value: T) -> None:
         """Append the value."""

@@ -19,13 +19,9 @@ from typing import Any, Final, NewType, TypeVar
 import cattrs
 from cattrs.preconf.json import make_converter
 
-from .address import (
-    Address,
-)
+from .address import Address
 from .identity import KEY_SIZE, STAMP_SIZE, PeerId
-from .point import (
-    Point,
-)
+from .point import Point
 
 T = TypeVar("T")
 

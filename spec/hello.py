@@ -49,33 +49,13 @@ from typing import Final
 
 import attrs
 
-from .binary import (
-    BOOL,
-    UINT8,
-    UINT16,
-    BinaryType,
-    FixedBytes,
-)
-from .blocks import (
-    Dynamic,
-    Items,
-    Remembered,
-)
+from .binary import BOOL, UINT8, UINT16, BinaryType, FixedBytes
+from .blocks import Dynamic, Items, Remembered
 from .identity import PUBLIC_KEY, STAMP
 from .motive import MOTIVE, Motive
-from .point import (
-    POINT,
-    Point,
-)
-from .reader import (
-    EncodeError,
-)
-from .record import (
-    Case,
-    Field,
-    Record,
-    Union,
-)
+from .point import POINT, Point
+from .reader import EncodeError
+from .record import Case, Field, Record, Union
 from .version import VERSION, Version
 
 #: Bytes of the random nonce in a connection message.

@@ -43,12 +43,8 @@ from typing import Final, Self, cast
 import attrs
 from nacl.bindings import crypto_scalarmult_base
 
-from .binary import (
-    FixedBytes,
-)
-from .blocks import (
-    Mapped,
-)
+from .binary import FixedBytes
+from .blocks import Mapped
 
 #: Bytes of a public key, a secret key and a shared key.
 KEY_SIZE: Final = 32

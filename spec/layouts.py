@@ -18,16 +18,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from .address import (
-    ADDRESS,
-)
+from .address import ADDRESS
 from .hello import ANSWER, CONNECTION_MESSAGE, CONNECTION_METADATA
 from .limits import limit_table
 from .message import describe_message
-from .point import (
-    CONNECTION_ID,
-    POINT,
-)
+from .point import CONNECTION_ID, POINT
 from .version import VERSION
 
 #: Every layout, by name.

@@ -29,16 +29,11 @@ from typing import Any, Final, cast
 
 import attrs
 
-from .binary import (
-    UINT30_MAX,
-)
+from .binary import UINT30_MAX
 from .hello import FRAME_MAX_SIZE, POINTS_MAX, POINTS_SENT_MAX
 from .identity import DEFAULT_DIFFICULTY
 from .message import MESSAGE_MAX_SIZE
-from .point import (
-    DEFAULT_PORT,
-    POINT_MAX_SIZE,
-)
+from .point import DEFAULT_PORT, POINT_MAX_SIZE
 
 #: Bytes of the length in front of every frame, clear or encrypted.
 FRAME_HEADER_SIZE: Final = 2

@@ -37,31 +37,13 @@ from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 import attrs
 
-from .binary import (
-    UINT16,
-    BinaryType,
-)
-from .blocks import (
-    Items,
-)
+from .binary import UINT16, BinaryType
+from .blocks import Items
 from .hello import POINTS_MAX
 from .identity import PEER_ID, PeerId
-from .point import (
-    POINT,
-    Point,
-)
-from .reader import (
-    DecodeError,
-    DecodeFault,
-    EncodeError,
-    Reader,
-)
-from .record import (
-    Case,
-    Field,
-    Record,
-    Union,
-)
+from .point import POINT, Point
+from .reader import DecodeError, DecodeFault, EncodeError, Reader
+from .record import Case, Field, Record, Union
 
 M = TypeVar("M")
 

@@ -23,12 +23,8 @@ from __future__ import annotations
 import enum
 from typing import Final, Self, cast
 
-from .binary import (
-    INT16,
-)
-from .blocks import (
-    Mapped,
-)
+from .binary import INT16
+from .blocks import Mapped
 
 
 class Motive(enum.IntEnum):

@@ -46,23 +46,11 @@ from typing import Any, Final, NamedTuple, Self, cast
 import attrs
 
 from .address import ADDRESS, Address, PointError, check_range, parse_v4, parse_v6
-from .binary import (
-    UINT16,
-    BinaryType,
-)
-from .blocks import (
-    Present,
-)
+from .binary import UINT16, BinaryType
+from .blocks import Present
 from .identity import PeerId
-from .reader import (
-    DecodeFault,
-    EncodeError,
-    Reader,
-)
-from .record import (
-    Field,
-    Record,
-)
+from .reader import DecodeFault, EncodeError, Reader
+from .record import Field, Record
 
 #: TCP port on which nodes listen unless configured otherwise.
 DEFAULT_PORT: Final = 9732

@@ -20,18 +20,8 @@ from typing import Any, Final, TypeVar, cast
 
 import attrs
 
-from .binary import (
-    BinaryType,
-    Bool,
-    FixedBytes,
-    Integer,
-)
-from .reader import (
-    DecodeError,
-    DecodeFault,
-    EncodeError,
-    Reader,
-)
+from .binary import BinaryType, Bool, FixedBytes, Integer
+from .reader import DecodeError, DecodeFault, EncodeError, Reader
 
 T = TypeVar("T")
 

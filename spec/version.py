@@ -29,18 +29,10 @@ from typing import Final
 
 import attrs
 
-from .binary import (
-    UINT16,
-)
-from .blocks import (
-    BYTES,
-    Mapped,
-)
+from .binary import UINT16
+from .blocks import BYTES, Mapped
 from .motive import Motive
-from .record import (
-    Field,
-    Record,
-)
+from .record import Field, Record
 
 
 def _load_name(raw: bytes) -> str:

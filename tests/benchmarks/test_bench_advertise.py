@@ -9,14 +9,10 @@ import pytest
 from pairs import judge, work
 from yardsticks.beforenm import agree
 
-from tezos_p2p.spec.address import (
-    Address,
-)
+from tezos_p2p.spec.address import Address
 from tezos_p2p.spec.hello import POINTS_MAX
 from tezos_p2p.spec.message import Advertise, MessageCodec
-from tezos_p2p.spec.point import (
-    Point,
-)
+from tezos_p2p.spec.point import Point
 
 LEAST = 28.5 / 150
 

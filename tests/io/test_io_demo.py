@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -204,6 +205,32 @@ def test_a_refusal_arrives_although_bytes_of_theirs_are_never_read():
         while data := theirs.recv(1000):
             nack += len(data)
         assert nack == 2 + 16 + 7
+
+
+def test_whoever_talks_on_is_not_listened_to_for_ever():
+    ours, theirs = socket.socketpair()
+    stop = threading.Event()
+
+    def babble():
+        with contextlib.suppress(OSError):
+            while not stop.wait(0.05):
+                theirs.sendall(b"x")
+
+    thread = threading.Thread(target=babble)
+    thread.start()
+    began = time.monotonic()
+    with ours, theirs:
+        demo._linger(ours)
+        spent = time.monotonic() - began
+        stop.set()
+        thread.join(10)
+    assert demo.LINGER <= spent < 10
+
+
+def test_half_a_line_of_a_killed_process_is_nothing(monkeypatch, tmp_path):
+    half = "sys.stdout.write('{\"role\": '); sys.stdout.flush(); sys.exit(1)"
+    scripted(monkeypatch, f"{LISTENING}; {half}", half)
+    assert demo._two_processes(tmp_path) is False
 
 
 # -- the verdict of the demo -----------------------------------------------------------

@@ -28,9 +28,7 @@ from tezos_p2p.spec import (
     SwapRequest,
     Version,
 )
-from tezos_p2p.spec.binary import (
-    BinaryType,
-)
+from tezos_p2p.spec.binary import BinaryType
 
 U16 = st.integers(0, 0xFFFF)
 

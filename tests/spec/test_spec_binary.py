@@ -46,15 +46,8 @@ from tezos_p2p.spec.blocks import (
     Remembered,
     Trailing,
 )
-from tezos_p2p.spec.reader import (
-    Reader,
-)
-from tezos_p2p.spec.record import (
-    Case,
-    Field,
-    Record,
-    Union,
-)
+from tezos_p2p.spec.reader import Reader
+from tezos_p2p.spec.record import Case, Field, Record, Union
 
 INTEGERS = (UINT8, INT8, UINT16, INT16, INT32, INT64, UINT30, INT31)
 integers = pytest.mark.parametrize("kind", INTEGERS, ids=lambda kind: kind.name)

@@ -69,9 +69,7 @@ from tezos_p2p.spec.hello import (
     POINTS_SENT_MAX,
     nack_for,
 )
-from tezos_p2p.spec.record import (
-    Record,
-)
+from tezos_p2p.spec.record import Record
 
 _hex = bytes.fromhex
 

@@ -29,15 +29,10 @@ from tezos_p2p.spec import (
     layouts,
     limit_table,
 )
-from tezos_p2p.spec.address import (
-    ADDRESS,
-)
+from tezos_p2p.spec.address import ADDRESS
 from tezos_p2p.spec.hello import ANSWER, CONNECTION_MESSAGE, CONNECTION_METADATA
 from tezos_p2p.spec.layouts import LAYOUTS, layout_text, layouts_json, main, summary
-from tezos_p2p.spec.point import (
-    CONNECTION_ID,
-    POINT,
-)
+from tezos_p2p.spec.point import CONNECTION_ID, POINT
 from tezos_p2p.spec.version import VERSION
 
 NAMES = [

@@ -33,9 +33,7 @@ from tezos_p2p.spec import (
     message,
 )
 from tezos_p2p.spec.message import CONTROL, MESSAGE_MAX_SIZE
-from tezos_p2p.spec.record import (
-    Record,
-)
+from tezos_p2p.spec.record import Record
 
 _hex = bytes.fromhex
 CODEC = MessageCodec(Raw({0x10: 1000, 0x11: 0, 0xFFFF: 1 << 20}))

@@ -36,13 +36,8 @@ from tezos_p2p.spec import (
     PointError,
     point,
 )
-from tezos_p2p.spec.address import (
-    ADDRESS,
-)
-from tezos_p2p.spec.point import (
-    CONNECTION_ID,
-    POINT,
-)
+from tezos_p2p.spec.address import ADDRESS
+from tezos_p2p.spec.point import CONNECTION_ID, POINT
 
 PEER = "idqSpQPFDBN4yMhLEzwtqGgxRLNrj4"
 
