@@ -749,8 +749,10 @@ class End:
                 if cloner.image(clone) != before:
                     yield f"{me} in {state.name} is changed by a refused {name}"
             else:
-                # A verdict after the deadline ends it, as the timeout would have.
-                if not (self.due and clone.state is State.CLOSED):
+                # A verdict after the deadline ends it, as the timeout would have; in
+                # any other state it is as illegal as before.
+                verdict_due = self.due and state is State.VERDICT
+                if not (verdict_due and clone.state is State.CLOSED):
                     yield f"{me} in {state.name} lets its owner {name}"
         idle: dict[str, Callable[[Any], Any]] = {}
         if state in OVER:

@@ -12,7 +12,7 @@ from fsm_puppet import ROLE_NAMES, ROLES, RUNNER_NAMES, Scene, Source, our_local
 
 from tezos_p2p.fsm import Channel, Handshake, LocalProtocolError, State
 from tezos_p2p.fsm.handshake import TABLE
-from tezos_p2p.spec import Closed, Motive, Point
+from tezos_p2p.spec import Address, Closed, EncodeError, Motive, Point
 
 pytestmark = [
     pytest.mark.parametrize("incoming", ROLES, ids=ROLE_NAMES.get),
@@ -181,3 +181,70 @@ def test_a_handshake_has_slots_only(incoming: bool, runner: str) -> None:
     machine = Handshake(our_local(runner), incoming)
     assert not hasattr(machine, "__dict__")
     assert {field.name for field in attrs.fields(Handshake)} <= set(slots_of(machine))
+
+
+POINT = Point(Address(1), 9732)
+
+
+@pytest.mark.parametrize("p2p", [0, 1])
+@pytest.mark.parametrize(
+    ("motive", "points", "error"),
+    [
+        (Motive.NO_MOTIVE, (POINT,) * 101, EncodeError),
+        (Motive.NO_MOTIVE, (Point(Address(1), 70_000),), EncodeError),
+        (70_000, (), ValueError),
+    ],
+)
+def test_a_refusal_that_cannot_be_sent_changes_nothing(
+    incoming: bool, runner: str, p2p: int, motive: Any, points: Any, error: type
+) -> None:
+    it = reach(State.VERDICT, incoming, runner, p2p=p2p)
+    before = frozen(it.machine)
+    with pytest.raises(error):
+        it.machine.refuse(motive, points, 1.0)
+    assert frozen(it.machine) == before
+    sent = len(it.sent)
+    it.machine.refuse(Motive.TOO_MANY_CONNECTIONS, (POINT,), 1.0)
+    it.drain()
+    # Sealed with the next nonce: none was spent on what was not sent.
+    assert it.peer.open(bytes(it.sent[sent:]))[:1] == (b"\1" if p2p else b"\xff")
+
+
+def test_a_motive_may_be_given_as_a_number(incoming: bool, runner: str) -> None:
+    it = reach(State.VERDICT, incoming, runner)
+    number: Any = 1
+    it.machine.refuse(number, (), 1.0)
+    it.drain()
+    assert it.the_end().motive is Motive.TOO_MANY_CONNECTIONS
+
+
+@pytest.mark.parametrize(
+    "state", [State.GREETING, State.METADATA, State.ANSWER, State.CLOSED]
+)
+def test_a_verdict_out_of_place_is_refused_even_when_it_is_too_late(
+    incoming: bool, runner: str, state: State
+) -> None:
+    it = reach(state, incoming, runner)
+    before = frozen(it.machine)
+    for call in (
+        lambda: it.machine.admit(1e6),
+        lambda: it.machine.refuse(Motive.NO_MOTIVE, (), 1e6),
+    ):
+        with pytest.raises(LocalProtocolError):
+            call()
+        assert frozen(it.machine) == before
+
+
+@pytest.mark.parametrize(
+    "state", [State.METADATA, State.VERDICT, State.ANSWER, State.ESTABLISHED]
+)
+def test_of_a_failed_handshake_nothing_is_kept(
+    incoming: bool, runner: str, state: State
+) -> None:
+    it = reach(state, incoming, runner)
+    assert it.machine._greeting is not None
+    it.give(b"")
+    assert it.machine.ended
+    kept = ("_greeting", "_verdict", "_channel", "_sent", "_outbox", "_events")
+    assert not any(getattr(it.machine, name) for name in kept)
+    assert len(it.machine._frames) == 0
