@@ -16,7 +16,7 @@ SOURCES := pyproject.toml tests/constraints.txt
 .PHONY: help demo test test-extra check bench docs diagrams clean
 
 help:
-	@echo "make demo        two processes shake hands; a recorded handshake is replayed"
+	@echo "make demo        two processes talk on loopback; a recorded handshake is replayed"
 	@echo "make test        the test suite"
 	@echo "make test-extra  the suite again: lowest versions, other Pythons"
 	@echo "make check       lint, types, import contracts, diagrams, docs, packages"
@@ -25,11 +25,11 @@ help:
 	@echo "make diagrams    draw the state machines anew"
 	@echo "make clean       remove what the others have made"
 
-demo: $(VENV)/core
-	@$(BIN)/python -m tezos_p2p.io.demo
+demo: $(VENV)/node
+	@$(BIN)/tezos-p2p demo
 
 test: $(VENV)/test
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest --cov --cov-report=term -n 2 --dist loadfile
 
 test-extra: $(VENV)/test
 	$(BIN)/python tests/extra/run.py
@@ -69,14 +69,14 @@ $(VENV)/python:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/core: $(VENV)/python $(SOURCES)
-	$(PIP) --editable .
+$(VENV)/node: $(VENV)/python $(SOURCES)
+	$(PIP) --editable '.[node]'
 	@touch $@
 
 $(VENV)/test: $(VENV)/python $(SOURCES)
 	$(PIP) --editable '.[test]'
-	@touch $@ $(VENV)/core
+	@touch $@ $(VENV)/node
 
 $(VENV)/dev: $(VENV)/python $(SOURCES)
 	$(PIP) --editable '.[dev]'
-	@touch $@ $(VENV)/test $(VENV)/core
+	@touch $@ $(VENV)/test $(VENV)/node

@@ -2,8 +2,10 @@
 
 ``python`` blocks run in order, each file in a namespace of its own.  ``console`` blocks
 are checked line by line: what a ``$`` line names must exist (a target of the Makefile,
-an extra of the project, a module, a file).  The commands that only print are run, and
-must print the lines that follow them, if any do; a line ``...`` stands for any others.
+an extra of the project, a module, a command and its options).  What only prints is run,
+and must print the lines that follow it, if any do; a line ``...`` stands for any others.
+A ``tezos-p2p`` command that does more is compared with its help, and what follows it is
+not looked at.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 ROOT: Final = Path(__file__).parent
 #: Modules that print and do nothing else: run here, and compared.
 PRINTING: Final = frozenset({"tezos_p2p.spec.layouts", "tezos_p2p.fsm.diagram"})
+#: Commands of tezos-p2p that do the same.
+PRINTING_COMMANDS: Final = frozenset({"spec", "diagrams", "completion", "--version"})
 
 
 def _extras(argument: str) -> set[str]:
@@ -35,17 +39,46 @@ def _check_module(words: list[str], expected: str) -> None:
     assert importlib.util.find_spec(module), f"there is no module {module}"
     if module not in PRINTING:
         return
-    command = [sys.executable, *words[1:]]
+    _check_output(words[1:], expected)
+
+
+def _run(words: list[str]) -> str:
+    """Run Python; return what it prints."""
+    command = [sys.executable, *words]
     done = subprocess.run(  # noqa: S603  # a command of the documentation
-        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+        command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def _check_output(words: list[str], expected: str) -> None:
+    out = _run(words)
     if not expected.strip():
         return
     pattern = "".join(
         "(?:.*\n)*?" if line.strip() == "..." else re.escape(line.rstrip()) + " *\n"
         for line in expected.strip("\n").splitlines()
     )
-    assert re.fullmatch(pattern, done.stdout), f"it prints:\n{done.stdout}"
+    assert re.fullmatch(pattern, out), f"it prints:\n{out}"
+
+
+def _check_tezos_p2p(words: list[str], expected: str) -> None:
+    """Check a line of the command: run it if it only prints, else look into its help."""
+    # What the shell would make of the line is not the command's business.
+    ends = [words.index(sign) for sign in ("|", ">", "2>", "&", "&&") if sign in words]
+    cut = min(ends, default=len(words))
+    command = ["-m", "tezos_p2p.io.cli", *words[1:cut]]
+    if words[1] in PRINTING_COMMANDS and "--output" not in words and not ends:
+        _check_output(command, expected)
+        return
+    options = {word.partition("=")[0] for word in words[1:cut] if word.startswith("--")}
+    group = 2 if words[1] == "identity" else 1
+    text = _run([*command[: 2 + group], "--help"])
+    named = " ".join(words[: 1 + group])
+    assert re.search(rf"^Usage: {re.escape(named)}\b", text, re.M), f"no {named}"
+    known = set(re.findall(r"--[a-z][a-z0-9-]*", text)) | {"--help"}
+    assert options <= known, f"{named} has no {options - known}"
 
 
 def _check_command(command: str, expected: str) -> None:
@@ -62,6 +95,8 @@ def _check_command(command: str, expected: str) -> None:
                 assert _extras(argument) <= set(known), f"no such extra: {argument}"
         case ["python" | ".venv/bin/python", "-m", _, *_]:
             _check_module(words, expected)
+        case ["tezos-p2p" | ".venv/bin/tezos-p2p", _, *_]:
+            _check_tezos_p2p(words, expected)
         case _:
             raise AssertionError(f"no check is known for {command!r}")
 

@@ -102,6 +102,9 @@ def module_page(name: str) -> str:
     lines = [f"# {short}", "", "```{eval-rst}", f".. automodule:: {name}"]
     module = importlib.import_module(name)
     exported = getattr(module, "__all__", None)
+    if name.startswith(f"{PACKAGE}.io.cli"):
+        # A command's functions are its arguments, which its help lists: no public names.
+        return "\n".join([*lines, "   :no-members:", "```", ""])
     if exported is None:
         return "\n".join([*lines, "```", ""])
     # A package: its members have pages of their own.

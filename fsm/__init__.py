@@ -6,26 +6,42 @@ give the same outputs, byte for byte.  (The command line of ``diagram``, which w
 files, is no part of any machine.)  The names below are the public ones.
 """
 
-from .channel import Channel, ChannelError, ChunkStream, Frames, KeyCache, derive_nonces
+from .channel import Channel, ChannelError, Frames, KeyCache, derive_nonces
+from .commands import Accept, Close, Command, Dial, Read, Shut, Wake, Write
+from .connection import Connection
+from .connection import State as ConnectionState
 from .handshake import Handshake, Session, State
 from .local import Local
 from .machine import LocalProtocolError, Row, States, Table, TableError, compiled, shared
+from .queues import BoundedQueue
+from .solo import Solo
 
 __all__ = [
+    "Accept",
+    "BoundedQueue",
     "Channel",
     "ChannelError",
-    "ChunkStream",
+    "Close",
+    "Command",
+    "Connection",
+    "ConnectionState",
+    "Dial",
     "Frames",
     "Handshake",
     "KeyCache",
     "Local",
     "LocalProtocolError",
+    "Read",
     "Row",
     "Session",
+    "Shut",
+    "Solo",
     "State",
     "States",
     "Table",
     "TableError",
+    "Wake",
+    "Write",
     "compiled",
     "derive_nonces",
     "shared",

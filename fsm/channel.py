@@ -1,4 +1,4 @@
-"""Encrypted chunks: keys, nonces, sealing and opening, one byte stream per direction.
+"""Encrypted chunks: keys, nonces, sealing and opening; frames.
 
 A frame on the TCP stream is a uint16 length and that many bytes.  The connection
 message is a clear frame; everything after it is chunks:
@@ -32,7 +32,7 @@ import hashlib
 import hmac
 import struct
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Final, cast
 
 import attrs
@@ -43,7 +43,6 @@ from nacl.bindings import (
 )
 from nacl.exceptions import CryptoError
 
-from ..spec.hello import FRAME_MAX_SIZE
 from ..spec.identity import PeerId, is_enough_work
 from ..spec.limits import CHUNK_PLAINTEXT_SENT_MAX, FRAME_WIRE_MAX, TAG_SIZE
 from ..spec.reasons import ErrorKind
@@ -53,8 +52,13 @@ NONCE_SIZE: Final = 24
 #: Shared keys that a node keeps unless told otherwise: some 400 bytes each.
 KEY_CACHE_SIZE: Final = 1024
 
-_NONCES: Final = 1 << (8 * NONCE_SIZE)
+_LAST_NONCE: Final = (1 << (8 * NONCE_SIZE)) - 1
 _U16: Final = struct.Struct(">H")
+_pack_u16: Final = _U16.pack
+# The bindings take any buffer, though they announce bytes.
+_Buffer = bytes | bytearray | memoryview
+_seal: Final = cast("Callable[[_Buffer, bytes, bytes], bytes]", crypto_box_afternm)
+_unseal: Final = cast("Callable[[_Buffer, bytes, bytes], bytes]", crypto_box_open_afternm)
 
 
 class ChannelError(Exception):
@@ -121,7 +125,7 @@ class Channel:
         )
         return send.hexdigest(), receive.hexdigest()
 
-    def seal(self, plaintext: bytes | memoryview) -> tuple[bytes, bytes]:
+    def seal(self, plaintext: bytes | bytearray | memoryview) -> tuple[bytes, bytes]:
         """Encrypt one chunk with the next nonce.
 
         Returns:
@@ -136,29 +140,9 @@ class Channel:
                 f"chunk of {size} bytes of plaintext, limit {CHUNK_PLAINTEXT_SENT_MAX}"
             )
         nonce = self.send_nonce
-        self.send_nonce = (nonce + 1) % _NONCES
-        body = crypto_box_afternm(
-            cast("bytes", plaintext), nonce.to_bytes(NONCE_SIZE, "big"), self._key
-        )
-        return _U16.pack(size + TAG_SIZE), body
-
-    def seal_message(self, message: bytes, slice_size: int) -> Iterator[bytes]:
-        """Cut a message into chunks and give them as wire pieces, in order.
-
-        Args:
-            message: any number of bytes; none at all gives no chunk.
-            slice_size: plaintext bytes per chunk, 1 to 65 517.
-
-        Raises:
-            ValueError: ``slice_size`` is out of range.
-        """
-        if not 0 < slice_size <= CHUNK_PLAINTEXT_SENT_MAX:
-            raise ValueError(
-                f"slices of {slice_size} bytes, limit {CHUNK_PLAINTEXT_SENT_MAX}"
-            )
-        view = memoryview(message)
-        for start in range(0, len(view), slice_size):
-            yield from self.seal(view[start : start + slice_size])
+        self.send_nonce = 0 if nonce == _LAST_NONCE else nonce + 1
+        body = _seal(plaintext, nonce.to_bytes(NONCE_SIZE, "big"), self._key)
+        return _pack_u16(size + TAG_SIZE), body
 
     def open(self, body: bytes | memoryview) -> bytes:
         """Decrypt the body of one chunk with the next nonce.
@@ -168,12 +152,9 @@ class Channel:
                 nonce has advanced all the same: the channel is of no use any more.
         """
         nonce = self.receive_nonce
-        self.receive_nonce = (nonce + 1) % _NONCES
+        self.receive_nonce = 0 if nonce == _LAST_NONCE else nonce + 1
         try:
-            # The binding takes any buffer, though it announces bytes.
-            return crypto_box_open_afternm(
-                cast("bytes", body), nonce.to_bytes(NONCE_SIZE, "big"), self._key
-            )
+            return _unseal(body, nonce.to_bytes(NONCE_SIZE, "big"), self._key)
         except CryptoError:
             raise ChannelError(
                 ErrorKind.DECIPHER_ERROR, f"chunk of {len(body)} bytes"
@@ -246,69 +227,6 @@ class Frames:
     def clear(self) -> None:
         """Forget everything that is left."""
         self._buffer.clear()
-
-
-class ChunkStream:
-    """Chunks in, one stream of plaintext bytes out: messages find their own edges.
-
-    Feed it, then call `open_next` as long as there is time and room: each call opens one
-    chunk, so that the caller decides how much is done at once.
-
-    Args:
-        channel: what opens the chunks.
-    """
-
-    __slots__ = ("_channel", "_error", "_frames", "_plain")
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-        self._frames = Frames()
-        self._plain = bytearray()
-        self._error: ChannelError | None = None
-
-    def __len__(self) -> int:
-        """Bytes of plaintext that wait to be taken."""
-        return len(self._plain)
-
-    @property
-    def room(self) -> int:
-        """Bytes that may be fed before the longest possible chunk is exceeded."""
-        return 0 if self._error else self._frames.room
-
-    def feed(self, data: bytes | bytearray | memoryview) -> None:
-        """Take bytes from the wire; after an error they are dropped."""
-        if self._error is None:
-            self._frames.feed(data)
-
-    def open_next(self) -> bool:
-        """Open the next chunk onto the stream; tell whether there was a complete one.
-
-        Raises:
-            ChannelError: the chunk is too short or does not decrypt.  The same again at
-                every later call: behind a hole there is no stream.
-        """
-        if self._error is not None:
-            raise self._error
-        try:
-            body = self._frames.next(TAG_SIZE, FRAME_MAX_SIZE)
-            if body is None:
-                return False
-            self._plain += self._channel.open(body)
-        except ChannelError as error:
-            self._error = error
-            self._frames.clear()
-            raise
-        return True
-
-    def peek(self, size: int) -> bytes:
-        """Return up to ``size`` bytes from the front without taking them."""
-        return bytes(self._plain[:size])
-
-    def take(self, size: int) -> bytes:
-        """Take up to ``size`` bytes off the front."""
-        taken = bytes(self._plain[:size])
-        del self._plain[:size]
-        return taken
 
 
 @attrs.frozen

@@ -28,11 +28,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from . import handshake
+from . import connection, handshake
 from .machine import Row, States, Table
 
 #: The machines of this package, by name.
-MACHINES: Final[Mapping[str, Table]] = {table.name: table for table in (handshake.TABLE,)}
+MACHINES: Final[Mapping[str, Table]] = {
+    table.name: table for table in (connection.TABLE, handshake.TABLE)
+}
 
 
 def _label(row: Row) -> str:

@@ -8,8 +8,9 @@ authenticating, or deciding          AUTHENTICATION_REJECTED_ERROR: the error; m
 waiting for their answer             ACK_READ_ERROR: the error, behind INVALID_AUTH or
                                      REJECTED_SOCKET_CONNECTION where the reference
                                      says so; greylists nobody
-established, not yet handed over     CONNECTION_CLOSED_BY_PEER, or
-                                     CONNECTION_CLOSED_BY_UNEXPECTED_ERROR: the error
+established                          CONNECTION_CLOSED_BY_PEER, CONNECTION_LOST, or
+                                     CONNECTION_CLOSED_BY_UNEXPECTED_ERROR: the error;
+                                     greylists if a message did not decode
 refused by us                        AUTHENTICATION_REJECTED, or ..._NO_COMMON_PROTOCOL
 refused by them                      AUTHENTICATION_REJECTED_BY_PEER
 ===================================  ===================================================
@@ -20,14 +21,18 @@ nodes of 2019 for what greylists.
 
 from __future__ import annotations
 
+import errno
 import functools
 from collections.abc import Callable
 from typing import Any, Final
+
+import attrs
 
 from ..spec.events import Remote
 from ..spec.hello import Nack, NackV0
 from ..spec.identity import PeerId
 from ..spec.motive import Motive
+from ..spec.point import Point
 from ..spec.reasons import Direction, Disconnection, ErrorKind, P2pError, Reason
 
 Ending = Callable[[P2pError], Disconnection]
@@ -51,12 +56,105 @@ def answer_failed(error: P2pError) -> Disconnection:
     return Disconnection(Reason.ACK_READ_ERROR, errors)
 
 
-def session_failed(error: P2pError) -> Disconnection:
-    """End what was established and not yet handed over."""
+def session_failed(error: P2pError, direction: Direction | None = None) -> Disconnection:
+    """End what was established."""
     if error.kind is ErrorKind.CONNECTION_CLOSED:
         reason = Reason.CONNECTION_CLOSED_BY_PEER
         return Disconnection(reason, direction=Direction.READ)
-    return Disconnection(Reason.CONNECTION_CLOSED_BY_UNEXPECTED_ERROR, (error,))
+    reason = Reason.CONNECTION_CLOSED_BY_UNEXPECTED_ERROR
+    return Disconnection(reason, (error,), direction=direction)
+
+
+#: What a failed system call says of an established connection.
+_GONE: Final = {
+    errno.ECONNRESET: Reason.CONNECTION_CLOSED_BY_PEER,
+    errno.EPIPE: Reason.CONNECTION_CLOSED_BY_PEER,
+    errno.ECONNABORTED: Reason.CONNECTION_CLOSED_BY_PEER,
+    errno.ETIMEDOUT: Reason.CONNECTION_LOST,
+}
+
+
+def stream_ended(error: int | None, direction: Direction) -> Disconnection:
+    """End what was established because the system says so.
+
+    Args:
+        error: ``errno``, or None: the stream just ended.
+        direction: of the call that said it; a broken pipe speaks for itself.
+    """
+    if error == errno.EPIPE:
+        direction = Direction.WRITE
+    if error is None:
+        return Disconnection(Reason.CONNECTION_CLOSED_BY_PEER, direction=direction)
+    reason = _GONE.get(error)
+    if reason is not None:
+        return Disconnection(reason, direction=direction)
+    what = P2pError(ErrorKind.CONNECTION_ERROR, name_of(error))
+    return session_failed(what, direction)
+
+
+#: What accepting says of a connection that is gone already, or of none.
+_PASSING: Final = frozenset(
+    {
+        errno.EAGAIN,
+        errno.ECONNABORTED,
+        errno.ECONNRESET,
+        errno.EHOSTUNREACH,
+        errno.EINTR,
+        errno.ENETUNREACH,
+        errno.EPERM,
+        errno.EPROTO,
+        errno.ETIMEDOUT,
+    }
+)
+
+
+def is_passing(error: int) -> bool:
+    """Whether accepting may go on at once after it has failed with this ``errno``."""
+    return error in _PASSING
+
+
+def cut_short(why: Disconnection, kind: ErrorKind, left: int) -> Disconnection:
+    """Add to a reason that ``left`` bytes of ours were not sent, if there are any."""
+    if not left:
+        return why
+    error = P2pError(kind, f"{left} bytes were not sent")
+    return attrs.evolve(why, errors=(*why.errors, error))
+
+
+#: What a failed system call says of an attempt to dial.
+_UNREACHED: Final = {
+    errno.ECONNREFUSED: Reason.TCP_CONNECTION_REFUSED,
+    errno.EHOSTUNREACH: Reason.TCP_CONNECTION_UNREACHABLE,
+    errno.ENETUNREACH: Reason.TCP_NETWORK_UNREACHABLE,
+    errno.ECANCELED: Reason.TCP_CONNECTION_CANCELED,
+}
+
+
+def dial_failed(error: int | None) -> Disconnection:
+    """End what never was connected.
+
+    Args:
+        error: ``errno``, or None if dialling was given up.
+    """
+    if error is None:
+        error = errno.ECANCELED
+    reason = _UNREACHED.get(error, Reason.TCP_CONNECTION_FAILED_UNEXPECTED_ERROR)
+    detail = "" if error in _UNREACHED else name_of(error)
+    return Disconnection(reason, (P2pError(ErrorKind.CONNECTION_FAILED, detail),))
+
+
+def name_of(error: int) -> str:
+    """Name an ``errno`` as the system's manuals do."""
+    return errno.errorcode.get(error, f"error {error}")
+
+
+def wrong_peer(point: Point, expected: PeerId, remote: Remote) -> Disconnection:
+    """End because another peer than the expected one answers at a point."""
+    facts = {"point": point, "expected_peer_id": expected, "peer_id": remote.peer_id}
+    detail = f"{remote.peer_id} answers at {point} instead of {expected}"
+    return authentication_failed(
+        P2pError(ErrorKind.IDENTITY_CHECK_FAILURE, detail, facts)
+    )
 
 
 @functools.cache

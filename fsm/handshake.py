@@ -40,6 +40,7 @@ observed behaviour; the order of the checks is that of 2026.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -116,6 +117,8 @@ OVER: Final = frozenset(TABLE.final)
 
 #: Largest plaintext that an answer can have.
 ANSWER_MAX_SIZE: Final = ANSWER.max_size or 0
+#: There are four different ones: one object each, however many connections.
+_metadata_of: Final = functools.lru_cache(8)(CONNECTION_METADATA.decode)
 #: The usual answer, encoded once; no other bytes decode to it.
 _ACK: Final = ANSWER.encode(Ack())
 
@@ -327,6 +330,11 @@ class Handshake:
         """
         return 0 if self.over or self._eof else self._frames.room
 
+    @property
+    def has_data_to_send(self) -> bool:
+        """Whether `data_to_send` has something to give."""
+        return bool(self._outbox)
+
     def data_to_send(self, room: int = 1 << 16) -> bytes:
         """Return and forget up to ``room`` bytes that wait for the wire."""
         data = self._outbox[: max(0, room)]
@@ -410,7 +418,7 @@ class Handshake:
         body = self._frames.next(TAG_SIZE, FRAME_MAX_SIZE)
         if body is None:
             return False
-        metadata = CONNECTION_METADATA.decode(self._open(body))
+        metadata = _metadata_of(self._open(body))
         greeting = self._greeting
         assert greeting is not None
         # Only now: whoever merely repeats our public key must not make us believe

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import attrs
-from transitions import Machine, MachineError, Transition
+from transitions import Event, EventData, Machine, MachineError, Transition
 from transitions import State as _State
 from transitions.core import Condition
 
@@ -220,6 +220,22 @@ class _PlainTransition(Transition):
         return True
 
 
+class _PlainEvent(Event):
+    """A trigger without the library's last callbacks, of which no machine here has any.
+
+    Around them the library catches whatever is raised, an interrupt with it: a Ctrl-C
+    at that moment would be lost.
+    """
+
+    def trigger(self, model: Any, *args: Any, **kwargs: Any) -> bool:
+        """Run the step that is listed for the state of a model."""
+        event_data = EventData(None, self, self.machine, model, args, kwargs)
+        event_data.state = self.machine.get_model_state(model)
+        self._is_valid_source(event_data.state)  # or raises
+        self._process(event_data)
+        return bool(event_data.result)
+
+
 class _SharedMachine(Machine):
     """The library's machine, for what tables use of it and no more.
 
@@ -230,6 +246,7 @@ class _SharedMachine(Machine):
 
     state_cls = _PlainState
     transition_cls = _PlainTransition
+    event_cls = _PlainEvent
 
     def get_model_state(self, model: Any) -> Any:
         """Return the library's state object for the state of a model."""

@@ -11,6 +11,15 @@ Established                  both sides have accepted
 Closed                       it is over; always the last event, exactly once
 ===========================  ===========================================================
 
+A connection tells the same, and between `Established` and `Closed`:
+
+===========================  ===========================================================
+event                        tells
+===========================  ===========================================================
+SendReady                    there is room again for what ``send`` has refused
+ControlReceived              a message of this layer itself: Bootstrap, Advertise, Swap
+===========================  ===========================================================
+
 `event_json` gives any event as a JSON object whose ``event`` is the class name in
 lower-case words with underscores.
 
@@ -27,6 +36,7 @@ import attrs
 from .convert import CONVERTER
 from .hello import ConnectionMessage, ConnectionMetadata
 from .identity import PeerId, difficulty_reached
+from .message import ControlMessage
 from .motive import Motive
 from .reasons import Disconnection, ErrorKind, P2pError
 from .version import Version
@@ -113,8 +123,34 @@ class Closed:
     at: float
 
 
+@attrs.frozen
+class SendReady:
+    """There is room again for what was refused; once, however much was refused.
+
+    Attributes:
+        at: monotonic seconds.
+    """
+
+    at: float
+
+
+@attrs.frozen
+class ControlReceived:
+    """A message of this layer itself has arrived; the application does not see it.
+
+    Attributes:
+        message: what they say.
+        at: monotonic seconds.
+    """
+
+    message: ControlMessage
+    at: float
+
+
 #: Any event of a handshake.
 HandshakeEvent = ConnectionMessageReceived | Authenticated | Established | Closed
+#: Any event of a connection.
+ConnectionEvent = HandshakeEvent | SendReady | ControlReceived
 
 _WORD: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
@@ -153,6 +189,13 @@ CONVERTER.register_unstructure_hook(Disconnection, _disconnection_out)
 
 def event_json(event: Any) -> dict[str, Any]:
     """Return an event as data that `json.dumps` takes: name first, then its fields."""
-    name = _WORD.sub("_", type(event).__name__).lower()
     fields = CONVERTER.unstructure(event)
-    return {"event": name, **fields}
+    if isinstance(event, ControlReceived):
+        # The fields of some control messages are the same: only the name tells.
+        fields["message"] = {"kind": _words(event.message), **fields["message"]}
+    return {"event": _words(event), **fields}
+
+
+def _words(value: Any) -> str:
+    """Return the name of a value's class as lower-case words."""
+    return _WORD.sub("_", type(value).__name__).lower()

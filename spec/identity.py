@@ -43,6 +43,7 @@ from typing import Final, Self, cast
 import attrs
 from nacl.bindings import crypto_scalarmult_base
 
+from .base58 import Base58Check
 from .binary import FixedBytes
 from .blocks import Mapped
 
@@ -57,10 +58,7 @@ DEFAULT_DIFFICULTY: Final = 26.0
 #: Range of legal difficulties, both ends included.
 DIFFICULTY_RANGE: Final = (0.0, 256.0)
 
-_ALPHABET: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-_DIGITS: Final = {char: value for value, char in enumerate(_ALPHABET)}
-_PEER_ID_PREFIX: Final = b"\x99\x67"
-_PEER_ID_CHARS: Final = 30
+_PEER_ID: Final = Base58Check("peer id", b"\x99\x67", PEER_ID_SIZE)
 _STAMPS: Final = 1 << (8 * STAMP_SIZE)
 _LAST_BYTES: Final = tuple(bytes([value]) for value in range(256))
 
@@ -109,42 +107,15 @@ class PeerId(bytes):
         Raises:
             ValueError: wrong alphabet, length, prefix or checksum; says which.
         """
-        if len(text) != _PEER_ID_CHARS:
-            raise ValueError(
-                f"{text[:40]!r} has {len(text)} characters, a peer id {_PEER_ID_CHARS}"
-            )
-        number = 0
-        for position, char in enumerate(text):
-            digit = _DIGITS.get(char)
-            if digit is None:
-                raise ValueError(
-                    f"{char!r} at position {position} of {text!r} is not Base58"
-                )
-            number = number * 58 + digit
-        data = number.to_bytes(22, "big")  # 58^30 is a little less than 2^176
-        if data[:2] != _PEER_ID_PREFIX:
-            raise ValueError(f"{text!r} does not begin as a peer id does")
-        if _checksum(data[:-4]) != data[-4:]:
-            raise ValueError(f"{text!r} has a wrong checksum: a mistyped peer id?")
-        return cls(data[2:-4])
+        return super().__new__(cls, _PEER_ID.parse(text))
 
     def __str__(self) -> str:
         """Return the Base58Check form."""
-        body = _PEER_ID_PREFIX + bytes(self)
-        number = int.from_bytes(body + _checksum(body), "big")
-        digits: list[str] = []
-        while number:
-            number, digit = divmod(number, 58)
-            digits.append(_ALPHABET[digit])
-        return "".join(reversed(digits))
+        return _PEER_ID.text(self)
 
     def __repr__(self) -> str:
         """Show the text form."""
         return f"PeerId({str(self)!r})"
-
-
-def _checksum(data: bytes) -> bytes:
-    return hashlib.sha256(hashlib.sha256(data).digest()).digest()[:4]
 
 
 PUBLIC_KEY: Final = FixedBytes(KEY_SIZE)

@@ -8,7 +8,8 @@ Shape of a layout: an object with ``type`` (``uint16``, ``bytes``, ``record`` ..
 as they apply, ``size`` (bytes, when fixed), ``max_bytes``, ``prefix`` (of a dynamic
 block), ``of`` (what is inside), ``max_length`` (of a list, in elements), ``fields`` (of a
 record, with ``offset``, counted from its first field, as long as it is fixed), ``cases``
-(of a union, by ``tag``), ``as`` (what the value is called).
+(of a union, by ``tag``), ``as`` (what the value is called).  Type ``again`` stands for
+the layout around it that has its ``name``.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from .address import ADDRESS
+from .block import LOCATOR
 from .hello import ANSWER, CONNECTION_MESSAGE, CONNECTION_METADATA
 from .limits import limit_table
+from .merkle import MERKLE_PATH
 from .message import describe_message
+from .operation import MEMPOOL, OPERATION_LIST
 from .point import CONNECTION_ID, POINT
+from .shell import SHELL_MESSAGES
 from .version import VERSION
 
 #: Every layout, by name.
@@ -39,6 +44,15 @@ LAYOUTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "point": POINT.describe(),
     "address": ADDRESS.describe(),
     "connection-id": CONNECTION_ID.describe(),
+    # The payloads of the shell's messages, and what they hold.
+    **{
+        name.lower().replace("_", "-"): case.type.describe()
+        for name, case in SHELL_MESSAGES.items()
+    },
+    "locator": LOCATOR.describe(),
+    "mempool": MEMPOOL.describe(),
+    "merkle-path": MERKLE_PATH.describe(),
+    "operation-list": OPERATION_LIST.describe(),
 }
 
 
@@ -56,7 +70,7 @@ def layouts_json() -> str:
 def summary(layout: Mapping[str, Any]) -> str:
     """Say in one phrase what a layout is: ``uint30 length, then bytes``."""
     kind = str(layout["type"])
-    if kind in ("record", "union"):
+    if kind in ("record", "union", "again"):
         text = str(layout["name"])
     elif kind == "dynamic":
         text = f"{layout['prefix']} length, then {summary(layout['of'])}"
@@ -81,10 +95,10 @@ def _rows(layout: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, str,
     indent = "  " * depth
     for field in layout.get("fields", ()):
         offset = str(field["offset"]) if depth == 0 and "offset" in field else ""
-        name, layout = str(field["name"]), dict(field["layout"])
-        if layout.get("as") == name.replace("_", " "):
-            del layout["as"]  # said already
-        yield offset, f"{indent}{name}: {summary(layout)}", field["doc"]
+        name, inner = str(field["name"]), dict(field["layout"])
+        if inner.get("as") == name.replace("_", " "):
+            del inner["as"]  # said already
+        yield offset, f"{indent}{name}: {summary(inner)}", field["doc"]
         yield from _rows(field["layout"], depth + 1)
     for case in layout.get("cases", ()):
         what = summary(case["layout"])

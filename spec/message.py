@@ -32,7 +32,7 @@ Source: the p2p message encodings of the reference node, 2019 and 2026; limits o
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 import attrs
@@ -55,6 +55,7 @@ MESSAGE_HEADER_SIZE: Final = 6
 APPLICATION_TAG_MIN: Final = 0x10
 
 _HEADER: Final = struct.Struct(">IH")
+_pack_header: Final = _HEADER.pack
 
 
 @attrs.frozen
@@ -132,6 +133,9 @@ CONTROL: Final[Union[ControlMessage]] = Union(
 )
 
 
+_CONTROL_CASES: Final = CONTROL.by_class
+
+
 class ApplicationCodec(Protocol[M]):
     """What an application says of its messages: the slot of this layer.
 
@@ -168,6 +172,7 @@ class MessageCodec(Generic[M]):
     application: ApplicationCodec[M]
     #: Most bytes of a message, header included, by tag.
     limits: Mapping[int, int] = attrs.field(init=False)
+    _encode: Callable[[Any], tuple[int, bytes]] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """Join the limits of both families."""
@@ -181,6 +186,7 @@ class MessageCodec(Generic[M]):
                 raise ValueError(f"limit {most} of tag {tag:#x} exceeds 100 MiB")
             limits[tag] = MESSAGE_HEADER_SIZE + most
         object.__setattr__(self, "limits", limits)
+        object.__setattr__(self, "_encode", self.application.encode)
 
     def expect(self, header: bytes) -> int | None:
         """Return the whole size of the message whose first bytes are given.
@@ -240,14 +246,19 @@ class MessageCodec(Generic[M]):
         if size != len(data):
             reader.pos = cast("int", size)
             reader.finish()
-        tag = int.from_bytes(data[4:6], "big")
-        if tag in CONTROL.by_tag:
-            reader.pos = 4
-            message = CONTROL.read(reader)
-            reader.finish()
-            return message
+        tag = int.from_bytes(data[4:MESSAGE_HEADER_SIZE], "big")
+        return self.decode_payload(tag, data[MESSAGE_HEADER_SIZE:])
+
+    def decode_payload(self, tag: int, payload: bytes) -> ControlMessage | M:
+        """Decode what follows the header of a message that `expect` let pass.
+
+        Raises:
+            DecodeError: with path, and offset in the whole message.
+        """
         try:
-            return self.application.decode(tag, data[MESSAGE_HEADER_SIZE:])
+            if tag >= APPLICATION_TAG_MIN:
+                return self.application.decode(tag, payload)
+            return cast("ControlMessage", CONTROL.by_tag[tag].type.decode(payload))
         except DecodeError as error:
             error.offset += MESSAGE_HEADER_SIZE
             raise
@@ -259,22 +270,28 @@ class MessageCodec(Generic[M]):
             EncodeError: a field is out of range, the tag is not one of the codec's,
                 or the message exceeds its limit.
         """
-        case = CONTROL.by_class.get(type(message))
+        header, payload = self.frame(message)
+        return header + payload
+
+    def frame(self, message: ControlMessage | M) -> tuple[bytes, bytes]:
+        """Encode one message as header and payload, so that a big one is not copied.
+
+        Raises:
+            EncodeError: as `encode`.
+        """
+        case = _CONTROL_CASES.get(type(message))
         if case is not None:
-            out = bytearray(MESSAGE_HEADER_SIZE)
-            case.type.write(out, message)
-            _HEADER.pack_into(out, 0, len(out) - 4, case.tag)
-            return bytes(out)
-        tag, payload = self.application.encode(cast("M", message))
-        limit = self.limits.get(tag)
-        if limit is None or tag < APPLICATION_TAG_MIN:
+            payload = case.type.encode(message)
+            return _pack_header(len(payload) + 2, case.tag), payload
+        tag, payload = self._encode(message)
+        size = len(payload) + MESSAGE_HEADER_SIZE
+        if tag < APPLICATION_TAG_MIN or tag not in self.limits:
             raise EncodeError(f"tag {tag:#06x} is not one of the application's")
-        if len(payload) + MESSAGE_HEADER_SIZE > limit:
+        if size > self.limits[tag]:
             raise EncodeError(
-                f"message {tag:#06x} of {len(payload) + MESSAGE_HEADER_SIZE} bytes, "
-                f"limit {limit}"
+                f"message {tag:#06x} of {size} bytes, limit {self.limits[tag]}"
             )
-        return _HEADER.pack(len(payload) + 2, tag) + payload
+        return _pack_header(size - 4, tag), payload
 
 
 def _header_fault(fault: DecodeFault, offset: int, detail: str) -> DecodeError:

@@ -6,9 +6,11 @@ the reference has none.  A *reason* says why a connection is gone; its tag is th
 of the reference's log (0x01 to 0x29), never sent to peers.  A `Disconnection` is a
 reason with what belongs to it.
 
-Greylisting of the remote's address follows exactly from the errors marked so, and
-only when they end an authentication (reason `AUTHENTICATION_REJECTED_ERROR`): errors
-while answers are exchanged, closed connections and timeouts greylist nobody.
+Greylisting follows exactly from the errors marked so when they end an authentication
+(reason `AUTHENTICATION_REJECTED_ERROR`; the address is greylisted), and from a message
+that does not decode on an established connection (2026; address and peer).  Errors
+while answers are exchanged, chunks that do not decrypt on an established connection,
+closed connections and timeouts greylist nobody.
 
 Source: the error and disconnection-reason modules of the reference node, 2026;
 running nodes of 2019 for what greylists.
@@ -93,6 +95,14 @@ class ErrorKind(enum.Enum):
     READ_ALLOWANCE_EXCEEDED = (
         "tezos_p2p.read_allowance_exceeded",
         "more bytes than the read allowance were fed",
+    )
+    NONCES_EXHAUSTED = (
+        "tezos_p2p.nonces_exhausted",
+        "the last chunk nonce is spent: another would repeat one",
+    )
+    CODEC_FAILED = (
+        "tezos_p2p.codec_failed",
+        "the application's codec raised what it must not",
     )
     PENDING_CONNECTION = ("node.p2p_pool.pending_connection", "already being connected")
     CONNECTED = ("node.p2p_pool.connected", "already connected")
@@ -220,9 +230,11 @@ class Disconnection:
 
     @property
     def greylists(self) -> bool:
-        """Whether the remote's address must be greylisted for it."""
-        return self.reason is Reason.AUTHENTICATION_REJECTED_ERROR and any(
-            error.kind.greylists for error in self.errors
+        """Whether the remote must be greylisted for it."""
+        if self.reason is Reason.AUTHENTICATION_REJECTED_ERROR:
+            return any(error.kind.greylists for error in self.errors)
+        return self.reason is Reason.CONNECTION_CLOSED_BY_UNEXPECTED_ERROR and any(
+            error.kind is ErrorKind.DECODING_ERROR for error in self.errors
         )
 
     def __str__(self) -> str:

@@ -19,6 +19,7 @@ LEAST = 28.5 / 150
 
 class NoApplication:
     limits = {}
+    encode = decode = None
 
 
 def ipv4(index: int) -> Point:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from nacl.bindings import crypto_box_afternm, crypto_box_beforenm, crypto_scalarmult_base
 from vectors import (
     BOX_TEZEDGE,
@@ -21,7 +18,6 @@ from vectors import (
     SELF_MADE_A,
     SELF_MADE_B,
     SELF_MADE_SHARED_KEY,
-    SELF_MADE_SLICED_BOOTSTRAP,
     SHARED_KEYS,
     Chunk,
     Nonces,
@@ -29,7 +25,7 @@ from vectors import (
     Side,
 )
 
-from tezos_p2p.fsm import Channel, ChannelError, ChunkStream, KeyCache
+from tezos_p2p.fsm import Channel, ChannelError, KeyCache
 from tezos_p2p.fsm.channel import KEY_CACHE_SIZE, Frames, derive_nonces
 from tezos_p2p.spec import ErrorKind, PeerId, target_of
 
@@ -48,13 +44,6 @@ def number(nonce: bytes) -> int:
 
 def framed(body: bytes) -> bytes:
     return len(body).to_bytes(2, "big") + body
-
-
-def pour(stream: ChunkStream, data: bytes) -> None:
-    """Feed a stream, and open all that is there."""
-    stream.feed(data)
-    while stream.open_next():
-        pass
 
 
 def sealed(plaintext: bytes, nonce: int = 0, key: bytes = KEY) -> bytes:
@@ -166,9 +155,7 @@ def test_more_plaintext_than_a_chunk_may_be_sent_with_is_refused(size: int) -> N
 @pytest.mark.parametrize("size", [65_518, 65_519])
 def test_a_chunk_longer_than_we_would_send_is_opened(size: int) -> None:
     plaintext = text(size)
-    stream = ChunkStream(Channel(KEY, 0, 3))
-    pour(stream, sealed(plaintext, 3))
-    assert stream.take(size) == plaintext
+    assert Channel(KEY, 0, 3).open(sealed(plaintext, 3)[2:]) == plaintext
 
 
 @pytest.mark.parametrize("kind", [bytes, memoryview], ids=["bytes", "memoryview"])
@@ -232,48 +219,6 @@ def test_fingerprints_tell_whether_two_ends_agree() -> None:
     assert ours.fingerprints[0] != before[0]
     assert ours.fingerprints[1] == before[1]
     assert Channel(KEY[::-1], 1, 2).fingerprints != before
-
-
-# -- messages over chunks --------------------------------------------------------------
-
-
-def test_a_message_is_cut_into_chunks_as_the_known_answer_has_it() -> None:
-    channel = Channel(SELF_MADE_SHARED_KEY, number(SELF_MADE_A.first_nonce) + 2, 0)
-    pieces = list(channel.seal_message(SELF_MADE_A.message.plaintext, 3))
-    assert b"".join(pieces) == b"".join(SELF_MADE_SLICED_BOOTSTRAP)
-
-
-@pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 6, 7, 65_517, 65_518, 131_072])
-@pytest.mark.parametrize("slice_size", [3, 7, 65_503, 65_517])
-def test_all_slices_are_full_but_the_last(size: int, slice_size: int) -> None:
-    if size > 100 and slice_size < 100:
-        size //= 100  # as telling, and quick
-    message = text(size)
-    wire = b"".join(Channel(KEY, 4, 0).seal_message(message, slice_size))
-    expected = b"".join(
-        sealed(message[start : start + slice_size], 4 + i)
-        for i, start in enumerate(range(0, size, slice_size))
-    )
-    assert wire == expected
-
-
-def test_a_message_of_no_bytes_gives_no_chunk() -> None:
-    channel = Channel(KEY, 4, 0)
-    assert list(channel.seal_message(b"", 10)) == []
-    assert channel.send_nonce == 4
-
-
-def test_a_slice_too_long_for_a_chunk_is_refused() -> None:
-    with pytest.raises(ValueError, match="limit 65517"):
-        list(Channel(KEY, 4, 0).seal_message(bytes(65_518), 65_518))
-
-
-@pytest.mark.parametrize("slice_size", [0, -1])
-def test_slices_of_nothing_are_refused_rather_than_losing_the_message(
-    slice_size: int,
-) -> None:
-    with pytest.raises(ValueError):
-        list(Channel(KEY, 4, 0).seal_message(b"abc", slice_size))
 
 
 # -- frames ----------------------------------------------------------------------------
@@ -354,103 +299,6 @@ def test_a_buffer_that_was_fed_may_be_reused_at_once(kind: type) -> None:
     frames.feed(kind(buffer))
     buffer[:] = b"\xff" * 5
     assert frames.next(0, 10) == b"abc"
-
-
-# -- one stream of plaintext -----------------------------------------------------------
-
-
-def test_messages_joined_in_a_chunk_and_split_over_chunks_make_one_stream() -> None:
-    stream = ChunkStream(Channel(KEY, 0, 0))
-    pour(stream, sealed(b"onetw", 0) + sealed(b"", 1) + sealed(b"othree", 2))
-    assert len(stream) == 11
-    assert stream.peek(3) == b"one"
-    assert [stream.take(3), stream.take(3), stream.take(5)] == [b"one", b"two", b"three"]
-    assert len(stream) == 0
-
-
-def test_to_peek_takes_nothing() -> None:
-    stream = ChunkStream(Channel(KEY, 0, 0))
-    pour(stream, sealed(b"abc"))
-    assert stream.peek(2) == stream.peek(2) == b"ab"
-    assert stream.peek(100) == b"abc"
-    assert stream.take(100) == b"abc"
-    assert stream.peek(1) == stream.take(1) == b""
-
-
-def test_an_empty_chunk_adds_nothing_but_spends_a_nonce() -> None:
-    stream = ChunkStream(Channel(KEY, 0, 0))
-    pour(stream, sealed(b"", 0))
-    assert len(stream) == 0
-    pour(stream, sealed(b"x", 1))
-    assert stream.take(9) == b"x"
-
-
-@pytest.mark.parametrize("size", range(16))
-def test_a_chunk_without_room_for_its_tag_ends_the_stream(size: int) -> None:
-    stream = ChunkStream(Channel(KEY, 0, 0))
-    with pytest.raises(ChannelError) as caught:
-        pour(stream, sealed(b"good", 0) + size.to_bytes(2, "big"))
-    assert caught.value.kind is ErrorKind.INVALID_INCOMING_CIPHERTEXT_SIZE
-    assert stream.take(9) == b"good"
-
-
-def test_behind_a_hole_there_is_no_stream() -> None:
-    stream = ChunkStream(Channel(KEY, 0, 0))
-    for again in range(3):
-        with pytest.raises(ChannelError) as caught:
-            pour(stream, sealed(b"lost", 9) + sealed(b"later", again + 1))
-        assert caught.value.kind is ErrorKind.DECIPHER_ERROR
-        assert (len(stream), stream.room, len(stream._frames)) == (0, 0, 0)
-
-
-def test_one_chunk_is_opened_at_a_time() -> None:
-    stream = ChunkStream(Channel(KEY, 0, 0))
-    assert stream.room == 65_537
-    stream.feed(sealed(b"one", 0) + sealed(b"two", 1)[:-1])
-    assert len(stream) == 0
-    assert stream.open_next()
-    assert len(stream) == 3
-    assert not stream.open_next()
-    assert stream.room == 65_537 - 20
-    stream.feed(sealed(b"two", 1)[-1:])
-    assert stream.open_next()
-    assert stream.take(9) == b"onetwo"
-
-
-def test_a_chunk_that_does_not_decrypt_ends_the_stream_but_not_what_came_before() -> None:
-    stream = ChunkStream(Channel(KEY, 0, 0))
-    with pytest.raises(ChannelError) as caught:
-        pour(stream, sealed(b"good", 0) + sealed(b"bad", 0) + sealed(b"later", 2))
-    assert caught.value.kind is ErrorKind.DECIPHER_ERROR
-    assert stream.take(9) == b"good"
-
-
-@given(
-    plaintexts=st.lists(st.binary(max_size=40), max_size=8),
-    cuts=st.lists(st.integers(0, 400), max_size=12),
-)
-def test_a_stream_does_not_care_how_its_bytes_are_chopped(
-    plaintexts: list[bytes], cuts: list[int]
-) -> None:
-    wire = b"".join(sealed(plain, i) for i, plain in enumerate(plaintexts))
-    edges = [0, *sorted(min(cut, len(wire)) for cut in cuts), len(wire)]
-    stream = ChunkStream(Channel(KEY, 0, 0))
-    for start, end in itertools.pairwise(edges):
-        pour(stream, wire[start:end])
-    assert stream.take(len(stream)) == b"".join(plaintexts)
-
-
-@given(st.lists(st.binary(max_size=100), max_size=6), st.integers(1, 50))
-def test_messages_come_out_of_any_slices_as_they_went_in(
-    messages: list[bytes], slice_size: int
-) -> None:
-    sender = Channel(KEY, 0, 0)
-    stream = ChunkStream(Channel(KEY, 0, 0))
-    for message in messages:
-        for piece in sender.seal_message(message, slice_size):
-            pour(stream, piece)
-    assert [stream.take(len(message)) for message in messages] == messages
-    assert len(stream) == 0
 
 
 # -- the cache of shared keys ----------------------------------------------------------

@@ -253,7 +253,8 @@ def test_what_is_current_is_not_written_again(
 
 def test_one_format_only_may_be_written(tmp_path: Path) -> None:
     assert diagram.main(["--format", "json", "--output", str(tmp_path)]) == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["handshake.json"]
+    written = {path.name for path in tmp_path.iterdir()}
+    assert written == {f"{name}.json" for name in diagram.MACHINES}
 
 
 def test_without_layouter_the_texts_are_written_and_the_picture_is_missed(
@@ -262,7 +263,7 @@ def test_without_layouter_the_texts_are_written_and_the_picture_is_missed(
     assert diagram.main(["--output", str(tmp_path)]) == 0
     assert "no SVG" in capsys.readouterr().err
     assert {path.name for path in tmp_path.iterdir()} == {
-        f"handshake.{suffix}" for suffix in TEXT_FORMATS
+        f"{name}.{suffix}" for name in diagram.MACHINES for suffix in TEXT_FORMATS
     }
 
 
@@ -359,7 +360,10 @@ def test_a_picture_that_was_gutted_is_noticed(drawn: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "why"),
     [
-        ("nothing", "no machine 'nothing'; there are: handshake, or module:TABLE"),
+        (
+            "nothing",
+            "no machine 'nothing'; there are: connection, handshake, or module:TABLE",
+        ),
         ("no_such_module_at_all:TABLE", "cannot import 'no_such_module_at_all'"),
         ("tezos_p2p.fsm.handshake:NOTHING", "is not a Table"),
         ("tezos_p2p.fsm.handshake:State", "is not a Table"),

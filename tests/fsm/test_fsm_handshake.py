@@ -35,11 +35,11 @@ from vectors import (
 )
 
 from tezos_p2p.fsm import (
-    ChunkStream,
     Handshake,
     KeyCache,
     Local,
     LocalProtocolError,
+    Session,
     State,
 )
 from tezos_p2p.fsm.machine import RUNNERS
@@ -144,12 +144,13 @@ def test_a_recorded_handshake_is_replayed_byte_for_byte(
     assert round(remote.difficulty, 2) == 26.87
     assert (session.rest, session.eof) == (them.message.frame, False)
     assert (session.remote, session.version) == (remote, version)
-    stream = ChunkStream(session.channel)
-    stream.feed(session.rest)
-    while stream.open_next():
-        pass
-    assert stream.take(100) == them.message.plaintext
+    assert opened(session) == [them.message.plaintext]
     assert b"".join(session.channel.seal(us.message.plaintext)) == us.message.frame
+
+
+def opened(session: Session) -> list[bytes]:
+    """Open the chunks that came behind the answer."""
+    return [session.channel.open(frame[2:]) for frame in cut(session.rest)]
 
 
 def self_made(incoming: bool, runner: str) -> tuple[Handshake, Side, Side]:
@@ -596,11 +597,7 @@ def test_bytes_behind_the_answer_come_out_of_hand_over(
     it.give(messages[-3:])
     session = it.machine.hand_over()
     assert (session.rest, session.eof) == (messages, False)
-    stream = ChunkStream(session.channel)
-    stream.feed(session.rest)
-    while stream.open_next():
-        pass
-    assert stream.take(100) == b"firstsecond"
+    assert opened(session) == [b"first", b"second"]
 
 
 def test_messages_and_the_end_that_wait_are_handed_over_together(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -252,6 +253,38 @@ def test_an_error_of_a_guard_comes_out_and_nothing_has_changed(runner: str) -> N
     with pytest.raises(KeyError, match="why"):
         RUNNERS[runner](DOOR, Fragile)["push"](door, "why")
     assert door.state is Door.SHUT
+
+
+@pytest.mark.parametrize("runner", RUNNER_NAMES)
+def test_an_interrupt_comes_out_wherever_it_meets_a_step(runner: str) -> None:
+    kind = stand_in(DOOR)
+    push = RUNNERS[runner](DOOR, kind)["push"]
+
+    def step(interrupt_at: int | None) -> int:
+        """Take a step; return how many calls and returns it took until it ended."""
+        door = kind()
+        door.state, door.calls, door.outcomes = Door.SHUT, [], {"_unlocked": True}
+        count = 0
+
+        def interrupt(*_: object) -> None:
+            nonlocal count
+            count += 1
+            if count == interrupt_at:
+                raise KeyboardInterrupt
+
+        sys.setprofile(interrupt)
+        try:
+            push(door, None)
+        finally:
+            sys.setprofile(None)
+        return count
+
+    step(None)  # what is looked up once is looked up here
+    moments = step(None)
+    assert moments > 5
+    for moment in range(1, moments):
+        with pytest.raises(KeyboardInterrupt):
+            step(moment)
 
 
 @pytest.mark.parametrize("runner", RUNNER_NAMES)

@@ -1,29 +1,36 @@
-"""Events as JSON: goldens of every event of a handshake, errors with facts included."""
+"""Events as JSON: goldens of every event, errors with facts included."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from vectors import RECORDED_INITIATOR, RECORDED_KEYS
 
 from tezos_p2p.spec import (
+    Advertise,
     Authenticated,
+    Bootstrap,
     Closed,
+    ConnectionEvent,
     ConnectionMessageReceived,
     ConnectionMetadata,
+    ControlMessage,
+    ControlReceived,
     Direction,
     Disconnection,
     ErrorKind,
     Established,
-    HandshakeEvent,
     Motive,
     P2pError,
     PeerId,
     Point,
     Reason,
     Remote,
+    SendReady,
+    SwapAck,
+    SwapRequest,
     Version,
     event_json,
     events,
@@ -54,7 +61,7 @@ REMOTE_JSON = {
 }
 AGREED_JSON = {"chain_name": "TEZOS", "distributed_db_version": 0, "p2p_version": 1}
 
-GOLDENS: list[tuple[HandshakeEvent, dict[str, Any]]] = [
+GOLDENS: list[tuple[ConnectionEvent, dict[str, Any]]] = [
     (
         ConnectionMessageReceived(PEER, MESSAGE, 1.25),
         {
@@ -91,6 +98,7 @@ GOLDENS: list[tuple[HandshakeEvent, dict[str, Any]]] = [
             "at": 3.5,
         },
     ),
+    (SendReady(3.75), {"event": "send_ready", "at": 3.75}),
     (
         Closed(Disconnection(Reason.USER, text="bye"), 4.0),
         {
@@ -217,10 +225,44 @@ GOLDENS: list[tuple[HandshakeEvent, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("event", "golden"), GOLDENS)
-def test_events_have_their_json(event: HandshakeEvent, golden: dict[str, Any]) -> None:
+def test_events_have_their_json(event: ConnectionEvent, golden: dict[str, Any]) -> None:
     document = event_json(event)
     assert json.loads(json.dumps(document)) == golden
     assert next(iter(document)) == "event"
+
+
+@pytest.mark.parametrize(
+    ("message", "fields"),
+    [
+        (Bootstrap(), {"kind": "bootstrap"}),
+        (
+            Advertise((Point.parse("127.0.0.1:9732"), Point.parse("[::1]:9733"))),
+            {"kind": "advertise", "points": ["127.0.0.1:9732", "[::1]:9733"]},
+        ),
+        (
+            SwapRequest(Point.parse("[::1]:9733"), PEER),
+            {
+                "kind": "swap_request",
+                "point": "[::1]:9733",
+                "peer_id": "idqjq34sB6uHWdFzJDB97zwXAdHASb",
+            },
+        ),
+        (
+            SwapAck(Point.parse("[::1]:9733"), PEER),
+            {
+                "kind": "swap_ack",
+                "point": "[::1]:9733",
+                "peer_id": "idqjq34sB6uHWdFzJDB97zwXAdHASb",
+            },
+        ),
+    ],
+)
+def test_control_messages_have_their_kind_and_fields_in_json(
+    message: ControlMessage, fields: dict[str, Any]
+) -> None:
+    document = json.loads(json.dumps(event_json(ControlReceived(message, 1.5))))
+    assert (document["event"], document["at"]) == ("control_received", 1.5)
+    assert document["message"] == fields
 
 
 def test_a_motive_of_no_motive_is_told_all_the_same() -> None:
@@ -306,5 +348,5 @@ def test_a_remote_shows_the_work_of_its_stamp() -> None:
 
 def test_the_docstring_lists_every_event() -> None:
     assert events.__doc__ is not None
-    for kind in (ConnectionMessageReceived, Authenticated, Established, Closed):
+    for kind in get_args(ConnectionEvent):
         assert f"\n{kind.__name__} " in events.__doc__

@@ -364,6 +364,56 @@ def test_codecs_are_equal_only_to_themselves_and_serve_as_keys() -> None:
     assert (table[one], table[other]) == (1, 2)
 
 
+# -- header and payload apart ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(("value", "encoded"), MESSAGES)
+def test_a_frame_is_the_same_bytes_in_two_parts(value: Any, encoded: str) -> None:
+    header, payload = CODEC.frame(value)
+    assert (len(header), header + payload) == (6, _hex(encoded))
+
+
+def test_a_big_payload_is_not_copied() -> None:
+    payload = bytes(1 << 20)
+    assert CODEC.frame((0xFFFF, payload))[1] is payload
+
+
+def test_a_frame_is_refused_as_its_bytes_would_be() -> None:
+    with pytest.raises(EncodeError, match=r"message 0x0010 of 1007 bytes, limit 1006$"):
+        CODEC.frame((0x10, bytes(1001)))
+    with pytest.raises(EncodeError, match=r"is not one of the application's$"):
+        CODEC.frame((0x12, b""))
+    with pytest.raises(EncodeError, match=r"^points: 101 elements, at most 100 allowed$"):
+        CODEC.frame(Advertise(points("[::]:1") * 101))
+
+
+@pytest.mark.parametrize(("value", "encoded"), MESSAGES)
+def test_a_payload_alone_decodes_under_its_tag(value: Any, encoded: str) -> None:
+    data = _hex(encoded)
+    tag = int.from_bytes(data[4:6], "big")
+    assert CODEC.decode_payload(tag, data[6:]) == value
+
+
+@pytest.mark.parametrize(
+    ("tag", "payload", "fault", "offset", "path"),
+    [
+        (0x01, b"x", DecodeFault.EXTRA_BYTES, 6, ""),
+        (0x02, b"x", DecodeFault.EXTRA_BYTES, 6, ""),
+        (0x03, b"\0", DecodeFault.NOT_ENOUGH_DATA, 6, "points[0]"),
+        (0x03, b"\0\0\0\6[::]:1\0", DecodeFault.NOT_ENOUGH_DATA, 16, "points[1]"),
+        (0x04, b"\0\0\0\6[::]:1" + bytes(17), DecodeFault.EXTRA_BYTES, 32, ""),
+        (0x10, b"bad", DecodeFault.INVALID_VALUE, 8, ""),
+    ],
+)
+def test_a_payload_alone_is_refused_at_its_place_in_the_message(
+    tag: int, payload: bytes, fault: DecodeFault, offset: int, path: str
+) -> None:
+    with pytest.raises(DecodeError) as caught:
+        CODEC.decode_payload(tag, payload)
+    error = caught.value
+    assert (error.fault, error.offset, error.path) == (fault, offset, path)
+
+
 # -- properties ------------------------------------------------------------------------
 
 raws = st.tuples(
@@ -376,6 +426,7 @@ raws = st.tuples(
 def test_every_message_survives_the_way_to_bytes_and_back(value: Any) -> None:
     data = CODEC.encode(value)
     assert CODEC.decode(data) == value
+    assert b"".join(CODEC.frame(value)) == data
     assert CODEC.expect(data) == len(data)
     check_ends(CODEC, data)
 

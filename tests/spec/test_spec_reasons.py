@@ -97,6 +97,8 @@ def test_errors_have_the_ids_of_the_node_of_2019() -> None:
             False,
         ),
         (ErrorKind.REJECTING_INCOMING, "node.p2p_socket.rejecting_incoming", False),
+        (ErrorKind.NONCES_EXHAUSTED, "tezos_p2p.nonces_exhausted", False),
+        (ErrorKind.CODEC_FAILED, "tezos_p2p.codec_failed", False),
     ],
 )
 def test_errors_that_came_after_2019_have_these_ids(
@@ -126,16 +128,20 @@ def test_directions_have_the_tags_of_the_reference() -> None:
     assert [(half.name, half.value) for half in Direction] == [("READ", 1), ("WRITE", 2)]
 
 
+#: What greylists the remote, by the reason that it ends something for.
+GREYLISTED = {
+    Reason.AUTHENTICATION_REJECTED_ERROR: GREYLISTING,
+    # On an established connection: a message that does not decode, and nothing else.
+    Reason.CONNECTION_CLOSED_BY_UNEXPECTED_ERROR: {"DECODING_ERROR"},
+}
+
+
 @pytest.mark.parametrize("reason", Reason)
-def test_an_address_is_greylisted_only_for_an_authentication_that_such_an_error_ended(
-    reason: Reason,
-) -> None:
+def test_a_remote_is_greylisted_exactly_for_such_errors(reason: Reason) -> None:
     assert not Disconnection(reason).greylists
     closed = P2pError(ErrorKind.CONNECTION_CLOSED)
     for kind in ErrorKind:
-        expected = (
-            reason is Reason.AUTHENTICATION_REJECTED_ERROR and kind.name in GREYLISTING
-        )
+        expected = kind.name in GREYLISTED.get(reason, ())
         assert Disconnection(reason, (P2pError(kind),)).greylists is expected
         assert Disconnection(reason, (closed, P2pError(kind))).greylists is expected
 

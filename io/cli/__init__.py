@@ -1,0 +1,1 @@
+"""The ``tezos-p2p`` command; needs the extra ``node``."""

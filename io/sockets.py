@@ -1,0 +1,161 @@
+"""Sockets as this protocol wants them, for all drivers.
+
+Every socket is IPv6 and takes IPv4 as mapped addresses (``::ffff:a.b.c.d``), as the
+core's addresses do; on a system without IPv6, IPv4 addresses get IPv4 sockets.  Sockets
+are not inherited by child processes, and do not block.
+
+===================  ===================================================================
+option               value
+===================  ===================================================================
+TCP_NODELAY          on: the core joins what waits, nothing else may delay
+SO_KEEPALIVE         first probe after 10 s, then every 5 s: an established connection
+                     may be silent for ever, only this tells that the other end is gone
+TCP_USER_TIMEOUT     45 s until sent bytes must be acknowledged, where it exists
+IPV6_V6ONLY          off
+===================  ===================================================================
+
+Source: the socket options of the reference node, 2026.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Final
+
+from ..spec.address import Address
+from ..spec.point import Point
+
+#: Seconds of silence before the first keep-alive probe, and between probes.
+KEEPALIVE_IDLE: Final = 10
+KEEPALIVE_INTERVAL: Final = 5
+#: Milliseconds that sent bytes may stay unacknowledged.
+USER_TIMEOUT: Final = 45_000
+
+_OPTIONS: Final = (
+    (socket.IPPROTO_TCP, "TCP_NODELAY", 1),
+    (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+    (socket.IPPROTO_TCP, "TCP_KEEPIDLE", KEEPALIVE_IDLE),
+    (socket.IPPROTO_TCP, "TCP_KEEPALIVE", KEEPALIVE_IDLE),  # the same, on macOS
+    (socket.IPPROTO_TCP, "TCP_KEEPINTVL", KEEPALIVE_INTERVAL),
+    (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", USER_TIMEOUT),
+)
+
+
+def configure(sock: socket.socket) -> None:
+    """Set the options of a TCP connection; what the system lacks is left out."""
+    sock.setblocking(False)
+    for level, name, value in _OPTIONS:
+        option = getattr(socket, name, None)
+        if option is not None:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(level, option, value)
+
+
+def open_for(point: Point) -> tuple[socket.socket, tuple[Any, ...]]:
+    """Return a socket to dial a point with, and the address for ``connect``.
+
+    Raises:
+        OSError: the system has no socket of that kind, or none left.
+    """
+    try:
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    except OSError as exc:
+        if exc.errno != errno.EAFNOSUPPORT or not point.address.is_v4:
+            raise
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        configure(sock)
+        return sock, (str(point.address), point.port)
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    configure(sock)
+    return sock, (point.address.v6_text, point.port, 0, 0)
+
+
+def listen_on(point: Point, backlog: int) -> socket.socket:
+    """Return a socket that listens on a point; port 0: one that is free.
+
+    Raises:
+        OSError: it cannot; the message names the point.
+    """
+    sock, address = open_for(point)
+    try:
+        if os.name == "posix":  # elsewhere it would let others steal the port
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(backlog)
+    except OSError as exc:
+        sock.close()
+        why = os.strerror(exc.errno) if exc.errno else str(exc)
+        raise OSError(exc.errno, f"cannot listen on {point}: {why}") from None
+    return sock
+
+
+def point_of(address: Any) -> Point:
+    """Return the point of a socket address, zone and flow label left out."""
+    host, port = address[0], address[1]
+    return Point(Address.parse(host.partition("%")[0]), port)
+
+
+#: Addresses of one name that are tried.
+ADDRESSES_MAX: Final = 8
+
+
+def points_of(found: Iterable[Any]) -> tuple[Point, ...]:
+    """Return the points of what ``getaddrinfo`` found, each once, at most 8."""
+    points = dict.fromkeys(point_of(address) for *_, address in found)
+    return tuple(points)[:ADDRESSES_MAX]
+
+
+#: Pieces that one system call takes at most.
+PIECES_MAX: Final = 64
+
+
+class Wire:
+    """One TCP connection, or one that is being dialled."""
+
+    __slots__ = ("connecting", "interest", "left", "paused", "shut", "size", "sock")
+
+    def __init__(self, sock: socket.socket, connecting: bool) -> None:
+        self.sock = sock
+        self.connecting = connecting
+        # Reading rests: the core wants nothing now, or the stream has ended.
+        self.paused = False
+        self.shut = False
+        # What the socket did not take yet, and its bytes.
+        self.left: deque[bytes | memoryview] = deque()
+        self.size = 0
+        self.interest = 0
+
+    def write(self) -> None:
+        """Give the socket as much as it takes."""
+        left = self.left
+        while left:
+            pieces = [left.popleft() for _ in range(min(len(left), PIECES_MAX))]
+            try:
+                sent = _send(self.sock, pieces)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            except OSError:
+                left.clear()
+                raise
+            self.size -= sent
+            for index, piece in enumerate(pieces):
+                if sent < len(piece):
+                    left.extendleft(reversed(pieces[index + 1 :]))
+                    left.appendleft(memoryview(piece)[sent:])
+                    return
+                sent -= len(piece)
+        if self.shut:
+            with contextlib.suppress(OSError):  # it is broken: they will hear of it
+                self.sock.shutdown(socket.SHUT_WR)
+
+
+def _send(sock: socket.socket, pieces: list[bytes | memoryview]) -> int:
+    if hasattr(sock, "sendmsg"):
+        return sock.sendmsg(pieces)
+    return sock.send(b"".join(pieces))
