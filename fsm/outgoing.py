@@ -65,9 +65,9 @@ class Outgoing:
         self._joinable = slice_size if joins else 0
         self._waiting: deque[tuple[bytes | bytearray | memoryview, int]] | None = None
         self._waiting_weight = 0
-        # Small messages that will leave together; always behind what waits.  Its weight
-        # is what is missing to `fill`.
-        self._tail: bytearray | None = None
+        # What will leave as one chunk, always behind what waits: a message that is alone
+        # (bytes), or several that are joined.  Its weight is what is missing to `fill`.
+        self._tail: bytes | bytearray | None = None
         self.fill = 0
         self.refused = 0
         self.sealed = 0
@@ -87,9 +87,15 @@ class Outgoing:
             payload: what follows; must not change afterwards.
         """
         size = len(header) + len(payload)
+        if not self.fill and size <= self._slice:
+            self._tail = header + payload
+            self.fill = size + _WEIGHT
+            return True
         tail = self._tail
         fill = self.fill + size + _WEIGHT
         if tail is not None and len(tail) + size <= self._joinable and fill < self._limit:
+            if type(tail) is bytes:
+                tail = self._tail = bytearray(tail)
             tail += header
             tail += payload
             self.fill = fill
@@ -118,6 +124,13 @@ class Outgoing:
             pieces: where headers and bodies go, in order.
         """
         channel, most = self._channel, self._slice
+        if self._waiting is None and self._tail is not None and room > 0:
+            plaintext, self._tail, self.fill = self._tail, None, 0
+            size = len(plaintext)
+            self.sealed += size
+            pieces += channel.seal(plaintext)
+            self.exhausted = not channel.send_nonce
+            return room - size - CHUNK_OVERHEAD
         while room > 0 and self.fill:
             if self._waiting is None:
                 self._close_tail()
@@ -156,8 +169,7 @@ class Outgoing:
             return False
         if size <= self._joinable:
             self._close_tail()
-            self._tail = bytearray(header)
-            self._tail += payload
+            self._tail = header + payload
             self.fill += weight
         elif self._joinable < _WORTH_REFERRING:
             self._close_tail()
@@ -171,11 +183,11 @@ class Outgoing:
 
         Its weight goes with the biggest part; no part may weigh nothing.
         """
-        tail = self._tail
-        if tail is None or len(tail) + len(header) > self._slice:
+        if self._tail is None or len(self._tail) + len(header) > self._slice:
             self._close_tail()
-            tail = self._tail = bytearray()
-        tail += header
+            self._tail = header
+        else:
+            self._tail += header
         self.fill += 1
         weight -= 1
         rest = len(payload) % self._slice
@@ -185,7 +197,7 @@ class Outgoing:
             self._push(memoryview(payload)[:whole], weight - 1 if rest else weight)
             weight = 1
         if rest:
-            self._tail = bytearray(memoryview(payload)[whole:])
+            self._tail = payload[whole:]
             self.fill += weight
 
     def _close_tail(self) -> None:

@@ -28,6 +28,7 @@ from .ends import (
     WRITE_BUFFER,
     WRITE_SIZE,
     WRITES_IN_TURN,
+    keep_memory,
     report,
 )
 from .sockets import configure, open_for, point_of
@@ -121,6 +122,7 @@ class Driver(Generic[M]):
         self.buffer = _BUFFERS.get(self.loop) or memoryview(bytearray(READ_BUFFER))
         _BUFFERS[self.loop] = self.buffer
         self._on_event = on_event
+        keep_memory()
         self._wires: dict[int, _Wire] = {}
         self._dials: dict[int, asyncio.Task[None]] = {}
         self._owners: dict[int, Callable[[], object]] = {}

@@ -27,6 +27,7 @@ from .ends import (
     WRITE_BUFFER,
     WRITE_SIZE,
     WRITES_IN_TURN,
+    keep_memory,
     report,
 )
 from .sockets import Wire, configure, open_for, point_of
@@ -62,6 +63,7 @@ class Driver(Generic[M]):
         self.lock = threading.RLock()
         self._changed = threading.Condition(self.lock)
         self._on_event = on_event
+        keep_memory()
         self._wires: dict[int, Wire] = {}
         self._owners: dict[int, Callable[[], object]] = {}
         self._to_write: list[int] = []

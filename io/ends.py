@@ -31,6 +31,8 @@ WRITE_BUFFER: Final = 1 << 18
 #: Bytes written at once: more would be copied through memory that the system has to
 #: give first, which takes longer than another call.
 WRITE_SIZE: Final = 1 << 16
+#: A block of this size, given back once; see `keep_memory`.
+_HEAP_SLACK: Final = 1 << 22
 #: Writes for one connection before others have their turn.
 WRITES_IN_TURN: Final = 4
 #: Seconds that `close` waits, unless told otherwise, until what is queued has left.
@@ -164,6 +166,18 @@ def split(where: Point | str) -> tuple[Point | Endpoint, PeerId | None]:
         return endpoint.point(DEFAULT_PORT), endpoint.peer_id
     except PointError:
         return endpoint, endpoint.peer_id
+
+
+def keep_memory() -> None:
+    """Let the C library keep what it frees; to be called by who moves many bytes.
+
+    Chunks make blocks of 64 KiB come and go.  glibc gives what is free at the end of its
+    heap back to the system from 128 KiB on, and then takes it again, page by page: up to
+    a third of the time.  That bound follows the biggest block of its own mapping that
+    was ever freed (``mallopt(3)``, on ``M_MMAP_THRESHOLD``); so one is.  Elsewhere this
+    does nothing.
+    """
+    bytearray(_HEAP_SLACK)
 
 
 def question(endpoint: Endpoint) -> tuple[str, int]:
