@@ -9,8 +9,8 @@ files, is no part of any machine.)  The names below are the public ones.
 from .channel import Channel, ChannelError, Frames, KeyCache, derive_nonces
 from .commands import Accept, Close, Command, Dial, Read, Shut, Wake, Write
 from .connection import Connection
-from .connection import State as ConnectionState
 from .handshake import Handshake, Session, State
+from .lifecycle import State as ConnectionState
 from .local import Local
 from .machine import LocalProtocolError, Row, States, Table, TableError, compiled, shared
 from .queues import BoundedQueue

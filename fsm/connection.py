@@ -53,9 +53,10 @@ from ..spec.reasons import Direction, Disconnection, ErrorKind, P2pError
 from ..spec.version import Version
 from . import endings
 from .handshake import Handshake
-from .incoming import Incoming
+from .incoming import FAULTS, Incoming, fault_of
+from .lifecycle import LINGER, TABLE, State
 from .local import Local
-from .machine import RUNNERS, LocalProtocolError, Row, States, Table, Trigger
+from .machine import RUNNERS, LocalProtocolError, Trigger
 from .outgoing import Outgoing, slice_size_of
 
 M = TypeVar("M")
@@ -64,39 +65,12 @@ M = TypeVar("M")
 READ_SIZE: Final = 1 << 18
 #: Bytes that are kept at most because work has stopped: what was asked for, and a frame.
 KEPT_MAX: Final = READ_SIZE + FRAME_WIRE_MAX
-#: Seconds in which a refusal has to leave and be answered by the end of their stream.
-LINGER: Final = 0.5
-
-
-class State(States):
-    """Where a connection stands."""
-
-    IDLE = "nothing sent yet"
-    HANDSHAKE = "authentication, verdict and answers"
-    OPEN = "messages both ways"
-    FINISHING = "their stream has ended; what they sent is still decoded"
-    DRAINING = "ending; what is queued leaves, what they send is thrown away"
-    LINGERING = "all has left; the end of their stream is awaited for a moment"
-    CLOSED = "over, for the reason in the last event"
 
 
 # Looking a member up in its enumeration takes as long as a call.
 _OPEN: Final = State.OPEN
-_LIVE: Final = tuple(state for state in State if state is not State.CLOSED)
-
-# fmt: off
-#: Everything that a connection can do.
-TABLE: Final = Table("connection", State, State.IDLE, (
-    #   trigger    source           dest             guard  after
-    Row("start",   State.IDLE,      State.HANDSHAKE, (),    ()),
-    Row("open",    State.HANDSHAKE, State.OPEN,      (),    ("_begin",)),
-    Row("refuse",  State.HANDSHAKE, State.DRAINING,  (),    ("_leave",)),
-    Row("drain",   State.OPEN,      State.DRAINING,  (),    ("_leave",)),
-    Row("finish",  State.OPEN,      State.FINISHING, (),    ("_go_deaf",)),
-    Row("sent",    State.DRAINING,  State.LINGERING, (),    ()),
-    Row("end",     _LIVE,           State.CLOSED,    (),    ("_stop",)),
-))
-# fmt: on
+_FINISHING: Final = State.FINISHING
+_DRAINING: Final = State.DRAINING
 
 
 @attrs.define(eq=False)
@@ -107,7 +81,7 @@ class _Leaving:
     deadline: float | None = None
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class Connection(Generic[M]):
     """One connection, either role.
 
@@ -355,7 +329,13 @@ class Connection(Generic[M]):
     @property
     def is_calm(self) -> bool:
         """Whether it is open, has nothing to tell and no work left."""
-        return self.state is _OPEN and self._events is None and not self.stalled
+        incoming = self._in
+        return (
+            self.state is _OPEN
+            and self._events is None
+            and incoming is not None
+            and not incoming.stalled
+        )
 
     @property
     def stalled(self) -> bool:
@@ -398,7 +378,7 @@ class Connection(Generic[M]):
                 self._fail(fault, Direction.WRITE)
             elif out.refused and out.ready():
                 self._tell(events.SendReady(self._now))
-        if self.state is State.DRAINING:
+        if self.state is _DRAINING:
             self._check_sent()
         return pieces
 
@@ -483,7 +463,11 @@ class Connection(Generic[M]):
             wrong = P2pError(ErrorKind.READ_ALLOWANCE_EXCEEDED, detail)
             self._fail(wrong, Direction.READ)
             return
-        fault = incoming.attempt(data, len(self._events or ()))
+        fault = None
+        try:
+            incoming.work(data, len(self._events) if self._events else 0)
+        except FAULTS as error:
+            fault = fault_of(error)
         if incoming.controls:
             for message in incoming.controls:
                 self._tell(ControlReceived(message, self._now))
@@ -492,7 +476,7 @@ class Connection(Generic[M]):
             self._fail(fault, Direction.READ)
         elif incoming.disconnected:
             self._end(endings.stream_ended(None, Direction.READ))
-        elif self.state is State.FINISHING and not incoming.stalled:
+        elif self.state is _FINISHING and not incoming.stalled:
             assert self.disconnection is not None
             self._end(self.disconnection)
 

@@ -28,12 +28,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from . import connection, handshake
+from . import handshake, lifecycle
 from .machine import Row, States, Table
 
 #: The machines of this package, by name.
 MACHINES: Final[Mapping[str, Table]] = {
-    table.name: table for table in (connection.TABLE, handshake.TABLE)
+    table.name: table for table in (lifecycle.TABLE, handshake.TABLE)
 }
 
 

@@ -71,6 +71,19 @@ class CodecError(Exception):
     """The application's codec raised what is no `DecodeError`, or decoded to None."""
 
 
+#: What `Incoming.work` raises.
+FAULTS: Final = (ChannelError, DecodeError, CodecError)
+
+
+def fault_of(error: Exception) -> P2pError:
+    """Return what is wrong with their bytes, from one of `FAULTS`."""
+    if isinstance(error, ChannelError):
+        return P2pError(error.kind, error.detail)
+    if isinstance(error, DecodeError):
+        return P2pError(ErrorKind.DECODING_ERROR, str(error))
+    return P2pError(ErrorKind.CODEC_FAILED, str(error))
+
+
 class Incoming(BoundedQueue[ControlMessage | M]):
     """The reading half of one connection, and the queue of its messages.
 
@@ -120,7 +133,7 @@ class Incoming(BoundedQueue[ControlMessage | M]):
         # A message that is longer than the plaintext at hand.
         self._tag = self._missing = 0
         self._parts: list[bytes | bytearray] | None = None
-        self._budget = 0
+        self._budget = WORK
         # Whether the last nonce of theirs was used: another chunk would repeat one.
         self._spent = False
         self.controls: tuple[ControlMessage, ...] = ()
@@ -153,20 +166,6 @@ class Incoming(BoundedQueue[ControlMessage | M]):
             return self.admits(weight) and (half or not self.fill)
         return weight == 0 or unread < CONTROL_MAX
 
-    def attempt(
-        self, data: bytes | bytearray | memoryview, unread: int
-    ) -> P2pError | None:
-        """Do as `work`, but return what is wrong with their bytes."""
-        try:
-            self.work(data, unread)
-        except ChannelError as error:
-            return P2pError(error.kind, error.detail)
-        except DecodeError as error:
-            return P2pError(ErrorKind.DECODING_ERROR, str(error))
-        except CodecError as error:
-            return P2pError(ErrorKind.CODEC_FAILED, str(error))
-        return None
-
     def work(self, data: bytes | bytearray | memoryview, unread: int) -> None:
         """Go on with what is left, then with ``data``, as far as one call may.
 
@@ -181,16 +180,18 @@ class Incoming(BoundedQueue[ControlMessage | M]):
             DecodeError: size, tag or content of a message.
             CodecError: see there.
         """
-        self._budget = WORK
         self.stalled, self._waits_for = False, 0
         if self._at < len(self._plain) and not self._cut(self._plain, self._at, unread):
             self._wire += data
+            self._budget = WORK
             return
         if self._wire:
             data = self._complete(data, unread)
         if len(data) and not self.disconnected:
-            view = memoryview(data)
-            self._wire = bytes(view[self._open(view, unread) :])
+            view = data if type(data) is memoryview else memoryview(data)
+            done = self._open(view, unread)
+            self._wire = bytes(view[done:]) if done < len(view) else b""
+        self._budget = WORK
 
     def clear(self) -> None:
         """Forget everything, decoded or not."""
@@ -257,7 +258,8 @@ class Incoming(BoundedQueue[ControlMessage | M]):
             if self._plain:
                 plain = self._plain + plain
                 self._plain = b""
-            if not self._cut(plain, 0, unread):
+            cut = self._cut if self._missing else self._cut_whole
+            if not cut(plain, 0, unread):
                 break
         return at
 

@@ -38,7 +38,6 @@ class Outgoing:
         fill: weight of what waits.
         refused: greatest weight that was refused since `ready` last said True, or 0.
         sealed: bytes of plaintext that have left, ever.
-        exhausted: whether the last nonce is spent; nothing more can leave.
     """
 
     __slots__ = (
@@ -49,7 +48,6 @@ class Outgoing:
         "_tail",
         "_waiting",
         "_waiting_weight",
-        "exhausted",
         "fill",
         "refused",
         "sealed",
@@ -71,13 +69,17 @@ class Outgoing:
         self.fill = 0
         self.refused = 0
         self.sealed = 0
-        self.exhausted = False
 
     @property
     def queued(self) -> int:
         """Bytes of plaintext put in, ever, but for what was cleared."""
         waiting = sum(len(plaintext) for plaintext, _ in self._waiting or ())
         return self.sealed + waiting + len(self._tail or b"")
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the last nonce is spent: nothing more can leave."""
+        return not self._channel.send_nonce
 
     def put(self, header: bytes, payload: bytes) -> bool:
         """Queue one message; return False, and change nothing, if there is no room.
@@ -125,11 +127,10 @@ class Outgoing:
         """
         channel, most = self._channel, self._slice
         if self._waiting is None and self._tail is not None and room > 0:
-            plaintext, self._tail, self.fill = self._tail, None, 0
-            size = len(plaintext)
+            only, self._tail, self.fill = self._tail, None, 0
+            size = len(only)
             self.sealed += size
-            pieces += channel.seal(plaintext)
-            self.exhausted = not channel.send_nonce
+            pieces += channel.seal(only)
             return room - size - CHUNK_OVERHEAD
         while room > 0 and self.fill:
             if self._waiting is None:
@@ -151,7 +152,6 @@ class Outgoing:
             pieces += channel.seal(plaintext)
             room -= size + CHUNK_OVERHEAD
             if not channel.send_nonce:
-                self.exhausted = True
                 break
         return room
 

@@ -45,7 +45,7 @@ def admits(fill: int, weight: int, limit: int | None) -> bool:
     return limit is None or not fill or fill + weight < limit
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class BoundedQueue(Generic[T]):
     """First in, first out, as long as there is room.
 

@@ -38,7 +38,8 @@ from ..spec.reasons import Direction, Disconnection, ErrorKind, P2pError, Reason
 from ..spec.version import Version
 from . import endings
 from .commands import Accept, Close, Command, Dial, Read, Shut, Wake, Write
-from .connection import READ_SIZE, Connection, State
+from .connection import READ_SIZE, Connection
+from .lifecycle import State
 from .local import Local
 from .timers import Timers
 

@@ -60,13 +60,25 @@ class Connection(Generic[M]):
         link: its number in the core.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_core",
+        "_driver",
+        "_machine",
+        "_point",
+        "_waiters",
+        "link",
+        "on_wake",
+    )
+
     def __init__(self, driver: Driver[M], link: int) -> None:
         self.link = link
         self._driver = driver
         self._core = driver.core
         self._machine: Machine[M] = driver.core.connection(link)
         self._point = driver.core.point(link)
-        self._waiters: list[asyncio.Future[None]] = []
+        # A list only while somebody waits.
+        self._waiters: list[asyncio.Future[None]] | None = None
         #: Called first of all whenever something happens; the listener's.
         self.on_wake: Callable[[Connection[M]], object] | None = None
         driver.adopt(link, self._wake)
@@ -147,7 +159,7 @@ class Connection(Generic[M]):
     def receive_now(self) -> ControlMessage | M | None:
         """Return the next message, or None if there is none now."""
         machine = self._machine
-        if not machine.stalled and not machine.ended:
+        if machine.is_calm:
             return machine.receive()  # which changes nothing for the core
         if not machine.readable:
             return None
@@ -255,18 +267,20 @@ class Connection(Generic[M]):
     async def _wait(self) -> None:
         """Wait until something happens on the link."""
         waiter = self._driver.loop.create_future()
-        self._waiters.append(waiter)
+        waiters = self._waiters = self._waiters or []
+        waiters.append(waiter)
         try:
             await waiter
         finally:
-            if waiter in self._waiters:  # cancelled: nobody has taken it out
-                self._waiters.remove(waiter)
+            if waiter in waiters:  # cancelled: nobody has taken it out
+                waiters.remove(waiter)
 
     def _wake(self) -> None:
         if self.on_wake is not None:
             self.on_wake(self)
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
+        waiters, self._waiters = self._waiters, None
+        while waiters:
+            waiter = waiters.pop(0)
             if not waiter.done():
                 waiter.set_result(None)
 

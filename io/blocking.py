@@ -60,10 +60,22 @@ class Connection(Generic[M]):
         link: its number in the core.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_core",
+        "_driver",
+        "_lock",
+        "_machine",
+        "_point",
+        "link",
+        "on_wake",
+    )
+
     def __init__(self, driver: Driver[M], link: int) -> None:
         self.link = link
         self._driver = driver
         self._core = driver.core
+        self._lock = driver.lock
         self._machine: Machine[M] = driver.core.connection(link)
         self._point = driver.core.point(link)
         #: Called first of all whenever something happens; the listener's.
@@ -100,7 +112,7 @@ class Connection(Generic[M]):
             TimeoutError: there was no room for so many seconds.
             EncodeError: the message has no bytes.
         """
-        with self._driver.lock:
+        with self._lock:
             if not self._put(message):
                 self._put_when_ready(message, self._until(timeout))
 
@@ -111,7 +123,7 @@ class Connection(Generic[M]):
             ConnectionEnded: it has ended.
             EncodeError: the message has no bytes.
         """
-        with self._driver.lock:
+        with self._lock:
             return self._put(message)
 
     def send_and_flush(
@@ -124,7 +136,7 @@ class Connection(Generic[M]):
             TimeoutError: that took so many seconds.
             EncodeError: the message has no bytes.
         """
-        with self._driver.lock:
+        with self._lock:
             until = self._until(timeout)
             self._put_when_ready(message, until)
             target = self._machine.queued
@@ -140,7 +152,7 @@ class Connection(Generic[M]):
             ConnectionEnded: there will be none any more.
             TimeoutError: there was none for so many seconds.
         """
-        with self._driver.lock:
+        with self._lock:
             message = self._take()
             if message is not None:
                 return message
@@ -153,8 +165,9 @@ class Connection(Generic[M]):
 
     def receive_now(self) -> ControlMessage | M | None:
         """Return the next message, or None if there is none now."""
-        with self._driver.lock:
-            return self._take()
+        with self._lock:
+            machine = self._machine
+            return machine.receive() if machine.is_calm else self._take()
 
     def __iter__(self) -> Iterator[ControlMessage | M]:
         """Give messages until the connection ends.
@@ -163,12 +176,14 @@ class Connection(Generic[M]):
             ConnectionEnded: it has failed.
         """
         while True:
-            try:
-                message = self.receive()
-            except ConnectionEnded as ended:
-                if ended.orderly:
-                    return
-                raise
+            message = self.receive_now()
+            if message is None:
+                try:
+                    message = self.receive()
+                except ConnectionEnded as ended:
+                    if ended.orderly:
+                        return
+                    raise
             yield message
 
     def close(self, reason: str = "", timeout: float = CLOSE_TIMEOUT) -> None:
@@ -180,7 +195,7 @@ class Connection(Generic[M]):
             reason: for logs.
             timeout: seconds that this may take at most; 0 flushes nothing.
         """
-        with self._driver.lock:
+        with self._lock:
             try:
                 if not self._machine.ended:
                     why = Disconnection(Reason.USER, text=reason)
@@ -197,7 +212,7 @@ class Connection(Generic[M]):
 
     def abort(self, reason: str = "") -> None:
         """Close at once, whatever is queued; harmless when it has ended."""
-        with self._driver.lock:
+        with self._lock:
             if self.link in self._core:
                 now = self._driver.clock()
                 why = Disconnection(Reason.USER, text=reason)
@@ -234,7 +249,7 @@ class Connection(Generic[M]):
         Raises:
             ConnectionEnded: they have not.
         """
-        with self._driver.lock:
+        with self._lock:
             while not self.is_established:
                 self._check_alive()
                 self._wait(None)
@@ -257,7 +272,7 @@ class Connection(Generic[M]):
 
     def _take(self) -> ControlMessage | M | None:
         machine = self._machine
-        if not machine.stalled and not machine.ended:
+        if machine.is_calm:
             return machine.receive()  # which changes nothing for the core
         if not machine.readable:
             return None

@@ -371,14 +371,9 @@ class Driver(Generic[M]):
 
     def _finish(self) -> None:
         """Give back what the loop needs."""
-        if (
-            self._selector is not None
-            and self._bell is not None
-            and self._ear is not None
-        ):
-            self._selector.close()
-            self._bell.close()
-            self._ear.close()
+        for each in (self._selector, self._bell, self._ear):
+            if each is not None:
+                each.close()
         self._selector = self._bell = self._ear = None
         self._rung = False
 

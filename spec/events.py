@@ -42,7 +42,7 @@ from .reasons import Disconnection, ErrorKind, P2pError
 from .version import Version
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class Remote:
     """What a peer has told and proven about itself.
 

@@ -70,7 +70,7 @@ POINTS_SENT_MAX: Final = 50
 _U16: Final = struct.Struct(">H")
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class ConnectionMessage:
     """The first message of each side, in the clear.
 

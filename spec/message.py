@@ -285,12 +285,11 @@ class MessageCodec(Generic[M]):
             return _pack_header(len(payload) + 2, case.tag), payload
         tag, payload = self._encode(message)
         size = len(payload) + MESSAGE_HEADER_SIZE
-        if tag < APPLICATION_TAG_MIN or tag not in self.limits:
+        most = self.limits.get(tag)
+        if most is None or tag < APPLICATION_TAG_MIN:
             raise EncodeError(f"tag {tag:#06x} is not one of the application's")
-        if size > self.limits[tag]:
-            raise EncodeError(
-                f"message {tag:#06x} of {size} bytes, limit {self.limits[tag]}"
-            )
+        if size > most:
+            raise EncodeError(f"message {tag:#06x} of {size} bytes, limit {most}")
         return _pack_header(size - 4, tag), payload
 
 

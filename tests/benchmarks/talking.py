@@ -19,7 +19,8 @@ from two_processes import Orders
 from yardsticks import buffered_public, streams_naive
 
 from tezos_p2p.fsm.channel import KeyCache
-from tezos_p2p.fsm.connection import Connection, State
+from tezos_p2p.fsm.connection import Connection
+from tezos_p2p.fsm.lifecycle import State
 from tezos_p2p.fsm.local import Local
 from tezos_p2p.io import aio, blocking
 from tezos_p2p.spec.events import Authenticated

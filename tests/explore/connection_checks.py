@@ -13,7 +13,7 @@ from connection_setting import CODEC, key_of
 from handshake_world import TICK
 
 from tezos_p2p.fsm import LocalProtocolError
-from tezos_p2p.fsm.connection import State
+from tezos_p2p.fsm.lifecycle import State
 from tezos_p2p.fsm.queues import INCOMING_OVERHEAD
 from tezos_p2p.spec.motive import Motive
 from tezos_p2p.spec.reasons import UNKNOWN

@@ -14,7 +14,7 @@ from connection_setting import CODEC, CONTROLS, Setting, key_of, kinds_of, name_
 from handshake_world import TICK
 
 from tezos_p2p.fsm import State as Step
-from tezos_p2p.fsm.connection import LINGER, State
+from tezos_p2p.fsm.lifecycle import LINGER, State
 from tezos_p2p.fsm.queues import CHUNK_WEIGHT, OUTGOING_OVERHEAD
 from tezos_p2p.spec.events import Closed, ControlReceived, SendReady
 from tezos_p2p.spec.motive import Motive

@@ -24,8 +24,9 @@ from nacl.bindings import crypto_box_beforenm, crypto_box_open_afternm
 
 from tezos_p2p.fsm import Handshake, KeyCache, Local, connection, incoming, outgoing
 from tezos_p2p.fsm.channel import Channel, Frames
-from tezos_p2p.fsm.connection import TABLE, Connection, State
+from tezos_p2p.fsm.connection import Connection
 from tezos_p2p.fsm.incoming import Incoming
+from tezos_p2p.fsm.lifecycle import TABLE, State
 from tezos_p2p.fsm.machine import States, Table, compiled
 from tezos_p2p.fsm.outgoing import Outgoing
 from tezos_p2p.spec.events import (
@@ -148,7 +149,7 @@ KEYED: Final[Mapping[type, tuple[str, ...]]] = {
         *("_missing", "_tag", "_parts", "_waits_for", "_spent", "_channel"),
     ),
     Outgoing: (
-        *("fill", "refused", "sealed", "exhausted"),
+        *("fill", "refused", "sealed"),
         *("_waiting", "_waiting_weight", "_tail", "_channel"),
     ),
     Handshake: (

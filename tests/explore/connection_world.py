@@ -33,7 +33,7 @@ from connection_end import ALL, End
 from connection_setting import Rules, Setting
 from explorer import Move
 
-from tezos_p2p.fsm.connection import State
+from tezos_p2p.fsm.lifecycle import State
 
 #: Bytes of what is left of a handshake that a small write takes.
 CUT: Final = 20

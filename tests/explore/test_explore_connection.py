@@ -54,8 +54,9 @@ from connection_world import ConnectionWorld, both_open, from_the_start
 from explorer import Graph, Violated, check_slots, explore
 from handshake_world import TICK
 
-from tezos_p2p.fsm.connection import TABLE, Connection, State
+from tezos_p2p.fsm.connection import Connection
 from tezos_p2p.fsm.incoming import Incoming
+from tezos_p2p.fsm.lifecycle import TABLE, State
 from tezos_p2p.fsm.outgoing import Outgoing
 
 # Under coverage, on a busy machine.

@@ -12,8 +12,9 @@ import attrs
 import fsm_puppet
 from fsm_puppet import Puppet, cut, our_local
 
-from tezos_p2p.fsm.connection import KEPT_MAX, Connection, State
+from tezos_p2p.fsm.connection import KEPT_MAX, Connection
 from tezos_p2p.fsm.incoming import CONTROL_MAX
+from tezos_p2p.fsm.lifecycle import State
 from tezos_p2p.fsm.local import Local
 from tezos_p2p.spec import Authenticated, Closed, Disconnection, Identity, Limits, Reason
 from tezos_p2p.spec.message import MessageCodec

@@ -28,7 +28,8 @@ from vectors import (
     SELF_MADE_SLICED_BOOTSTRAP,
 )
 
-from tezos_p2p.fsm.connection import READ_SIZE, Connection, State
+from tezos_p2p.fsm.connection import READ_SIZE, Connection
+from tezos_p2p.fsm.lifecycle import State
 from tezos_p2p.fsm.local import Local
 from tezos_p2p.fsm.machine import RUNNERS, LocalProtocolError
 from tezos_p2p.spec import (

@@ -16,8 +16,9 @@ from connection_pair import (
 )
 from fsm_puppet import ROLE_NAMES, ROLES, RUNNER_NAMES
 
-from tezos_p2p.fsm.connection import KEPT_MAX, READ_SIZE, State
+from tezos_p2p.fsm.connection import KEPT_MAX, READ_SIZE
 from tezos_p2p.fsm.incoming import CONTROL_MAX, WORK
+from tezos_p2p.fsm.lifecycle import State
 from tezos_p2p.spec import Direction, Disconnection, ErrorKind, Reason
 from tezos_p2p.spec.events import ControlReceived, SendReady
 

@@ -17,7 +17,7 @@ from connection_pair import (
 )
 from fsm_puppet import ROLE_NAMES, ROLES, RUNNER_NAMES, framed
 
-from tezos_p2p.fsm.connection import State
+from tezos_p2p.fsm.lifecycle import State
 from tezos_p2p.spec import (
     DecodeError,
     DecodeFault,

@@ -22,7 +22,8 @@ from connection_pair import (
 from fsm_puppet import OUR_SECRET, ROLE_NAMES, ROLES, RUNNER_NAMES, our_local
 from test_fsm_handshake_calls import frozen, slots_of
 
-from tezos_p2p.fsm.connection import _FIRE, TABLE, Connection, State, _Leaving
+from tezos_p2p.fsm.connection import _FIRE, Connection, _Leaving
+from tezos_p2p.fsm.lifecycle import TABLE, State
 from tezos_p2p.fsm.machine import RUNNERS, LocalProtocolError
 from tezos_p2p.spec import Closed, Motive
 

@@ -25,7 +25,8 @@ from connection_pair import (
 from fsm_puppet import ROLE_NAMES, ROLES, RUNNER_NAMES, our_local
 
 from tezos_p2p.fsm import endings
-from tezos_p2p.fsm.connection import LINGER, READ_SIZE, State
+from tezos_p2p.fsm.connection import READ_SIZE
+from tezos_p2p.fsm.lifecycle import LINGER, State
 from tezos_p2p.spec import (
     Closed,
     ConnectionMetadata,

@@ -24,7 +24,7 @@ from fsm_puppet import ROLE_NAMES, ROLES, RUNNER_NAMES, framed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tezos_p2p.fsm.connection import State
+from tezos_p2p.fsm.lifecycle import State
 from tezos_p2p.fsm.machine import LocalProtocolError
 from tezos_p2p.spec import Closed, Direction, Motive, Reason
 

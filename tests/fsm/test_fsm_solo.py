@@ -11,7 +11,8 @@ import pytest
 from fsm_puppet import our_local
 
 from tezos_p2p.fsm.commands import Accept, Close, Dial, Read, Shut, Wake, Write
-from tezos_p2p.fsm.connection import READ_SIZE, State
+from tezos_p2p.fsm.connection import READ_SIZE
+from tezos_p2p.fsm.lifecycle import State
 from tezos_p2p.fsm.machine import LocalProtocolError
 from tezos_p2p.fsm.solo import ACCEPT_DELAY, EVENTS_MAX, Solo
 from tezos_p2p.spec import Authenticated, Closed, Disconnection, Established, Identity

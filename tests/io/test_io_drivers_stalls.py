@@ -19,7 +19,7 @@ from driver_suite import (
     until,
 )
 
-from tezos_p2p.fsm.connection import State
+from tezos_p2p.fsm.lifecycle import State
 from tezos_p2p.io import sockets
 from tezos_p2p.spec import PointError
 from tezos_p2p.spec.motive import Motive
