@@ -49,6 +49,7 @@ M = TypeVar("M")
 EVENTS_MAX: Final = 1024
 #: Seconds without accepting after the system had no socket left.
 ACCEPT_DELAY: Final = 5.0
+_FORGOTTEN: Final = Disconnection(Reason.USER)
 #: Stands for a link where there is none.
 _ACCEPTING: Final = 0
 
@@ -56,7 +57,7 @@ _ACCEPTING: Final = 0
 Judge = Callable[[Remote], Motive | None]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, weakref_slot=False)
 class _Link(Generic[M]):
     """What is known of one link beside its connection.
 
@@ -296,15 +297,20 @@ class Solo(Generic[M]):
         for number in list(self._links):
             self.close(number, why, now, deadline)
 
-    def forget(self, link: int, now: float) -> None:
+    def forget(self, link: int, now: float, reason: Disconnection = _FORGOTTEN) -> None:
         """Let go of a link: end it if it has not ended, drop what nobody pulled.
 
         Harmless if it is forgotten already.
+
+        Args:
+            link: which.
+            now: the present.
+            reason: what `Closed` will say, if this ends it.
         """
         it = self._links.get(link)
         if it is None:
             return
-        it.connection.close(Disconnection(Reason.USER), now)
+        it.connection.close(reason, now)
         self._settle(link, it)
 
     # -- outputs -----------------------------------------------------------------------

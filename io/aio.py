@@ -216,10 +216,8 @@ class Connection(Generic[M]):
     def abort(self, reason: str = "") -> None:
         """Close at once, whatever is queued; harmless when it has ended."""
         if self.link in self._core:
-            now = self._driver.clock()
             why = Disconnection(Reason.USER, text=reason)
-            self._core.close(self.link, why, now)
-            self._core.forget(self.link, now)
+            self._core.forget(self.link, self._driver.clock(), why)
             self._driver.pump()
 
     async def __aenter__(self) -> Self:

@@ -214,10 +214,8 @@ class Connection(Generic[M]):
         """Close at once, whatever is queued; harmless when it has ended."""
         with self._lock:
             if self.link in self._core:
-                now = self._driver.clock()
                 why = Disconnection(Reason.USER, text=reason)
-                self._core.close(self.link, why, now)
-                self._core.forget(self.link, now)
+                self._core.forget(self.link, self._driver.clock(), why)
                 self._driver.pump()
 
     def __enter__(self) -> Self:

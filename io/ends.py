@@ -5,6 +5,7 @@ Nothing here does I/O.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from typing import Any, Final, Generic, TypedDict, TypeVar
@@ -37,6 +38,9 @@ _HEAP_SLACK: Final = 1 << 22
 WRITES_IN_TURN: Final = 4
 #: Seconds that `close` waits, unless told otherwise, until what is queued has left.
 CLOSE_TIMEOUT: Final = 3.0
+
+# Made once: there may be many dials.
+_METADATA, _LIMITS = ConnectionMetadata(), Limits()
 
 #: Ends that an iteration over messages takes for its own.
 _ORDERLY: Final = frozenset(
@@ -131,9 +135,9 @@ class Ends(Generic[M]):
             network=network,
             random_bytes=os.urandom,
             port=options.get("port", 0),
-            metadata=options.get("metadata", ConnectionMetadata()),
+            metadata=options.get("metadata", _METADATA),
             difficulty=options.get("difficulty", DEFAULT_DIFFICULTY),
-            limits=options.get("limits", Limits()),
+            limits=options.get("limits", _LIMITS),
         )
         judge = options.get("judge")
         self.solo = Solo(
@@ -168,6 +172,7 @@ def split(where: Point | str) -> tuple[Point | Endpoint, PeerId | None]:
         return endpoint, endpoint.peer_id
 
 
+@functools.cache
 def keep_memory() -> None:
     """Let the C library keep what it frees; to be called by who moves many bytes.
 
@@ -175,7 +180,7 @@ def keep_memory() -> None:
     heap back to the system from 128 KiB on, and then takes it again, page by page: up to
     a third of the time.  That bound follows the biggest block of its own mapping that
     was ever freed (``mallopt(3)``, on ``M_MMAP_THRESHOLD``); so one is.  Elsewhere this
-    does nothing.
+    does nothing, and once does for all.
     """
     bytearray(_HEAP_SLACK)
 

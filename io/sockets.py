@@ -36,7 +36,7 @@ KEEPALIVE_INTERVAL: Final = 5
 #: Milliseconds that sent bytes may stay unacknowledged.
 USER_TIMEOUT: Final = 45_000
 
-_OPTIONS: Final = (
+_WISHES: Final = (
     (socket.IPPROTO_TCP, "TCP_NODELAY", 1),
     (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
     (socket.IPPROTO_TCP, "TCP_KEEPIDLE", KEEPALIVE_IDLE),
@@ -46,14 +46,26 @@ _OPTIONS: Final = (
 )
 
 
+def _known(wishes: Iterable[tuple[int, str, int]]) -> tuple[tuple[int, int, int], ...]:
+    """Return the options that this system's Python knows, by number."""
+    return tuple(
+        (level, getattr(socket, name), value)
+        for level, name, value in wishes
+        if hasattr(socket, name)
+    )
+
+
+_OPTIONS: Final = _known(_WISHES)
+
+
 def configure(sock: socket.socket) -> None:
     """Set the options of a TCP connection; what the system lacks is left out."""
     sock.setblocking(False)
-    for level, name, value in _OPTIONS:
-        option = getattr(socket, name, None)
-        if option is not None:
-            with contextlib.suppress(OSError):
-                sock.setsockopt(level, option, value)
+    for option in _OPTIONS:
+        try:  # each on its own; a context manager would take longer than the call
+            sock.setsockopt(*option)
+        except OSError:
+            continue
 
 
 def open_for(point: Point) -> tuple[socket.socket, tuple[Any, ...]]:

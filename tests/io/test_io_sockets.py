@@ -58,11 +58,11 @@ def test_options_are_set_on_every_connection():
 
 
 def test_what_the_system_does_not_know_is_left_out(monkeypatch):
-    monkeypatch.setattr(
-        sockets,
-        "_OPTIONS",
-        ((socket.IPPROTO_TCP, "TCP_NO_SUCH_OPTION", 1), (12345, "TCP_NODELAY", 1)),
+    known = sockets._known(
+        ((socket.IPPROTO_TCP, "TCP_NO_SUCH_OPTION", 1), (12345, "TCP_NODELAY", 1))
     )
+    assert known == ((12345, socket.TCP_NODELAY, 1),)
+    monkeypatch.setattr(sockets, "_OPTIONS", known)
     with socket.socket() as sock:
         configure(sock)
         assert sock.getblocking() is False
