@@ -12,6 +12,7 @@ Shut     when all that was written has left, shut the writing side down
 Close    close the socket now, whatever has not left yet; report ``link_lost``
 Wake     wake who waits on this link: there is something to pull, or its state changed
 Accept   accept connections, or stop until further notice
+Shout    send a datagram to the local network
 =======  ===============================================================================
 
 A link is one TCP connection: a number, never used twice.  After ``link_lost`` there is
@@ -86,5 +87,18 @@ class Accept:
     on: bool
 
 
-#: Any command.
+@attrs.define
+class Shout:
+    """Send a datagram to the local network; if that fails, it is lost.
+
+    Attributes:
+        data: what.
+    """
+
+    data: bytes
+
+
+#: Any command about connections.
 Command = Dial | Write | Read | Shut | Close | Wake | Accept
+#: Any command of a node.
+NodeCommand = Command | Shout

@@ -28,12 +28,35 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from . import handshake, lifecycle
+from . import (
+    admission,
+    discovery,
+    handshake,
+    lifecycle,
+    maintenance,
+    peer,
+    point,
+    swap,
+    welcome,
+    worker,
+)
 from .machine import Row, States, Table
 
 #: The machines of this package, by name.
 MACHINES: Final[Mapping[str, Table]] = {
-    table.name: table for table in (lifecycle.TABLE, handshake.TABLE)
+    table.name: table
+    for table in (
+        lifecycle.TABLE,
+        handshake.TABLE,
+        admission.TABLE,
+        point.TABLE,
+        peer.TABLE,
+        swap.TABLE,
+        maintenance.TABLE,
+        welcome.TABLE,
+        discovery.TABLE,
+        worker.TABLE,
+    )
 }
 
 

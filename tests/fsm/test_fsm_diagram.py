@@ -362,7 +362,7 @@ def test_a_picture_that_was_gutted_is_noticed(drawn: Path) -> None:
     [
         (
             "nothing",
-            "no machine 'nothing'; there are: connection, handshake, or module:TABLE",
+            "no machine 'nothing'; there are: connection, handshake, admission, ",
         ),
         ("no_such_module_at_all:TABLE", "cannot import 'no_such_module_at_all'"),
         ("tezos_p2p.fsm.handshake:NOTHING", "is not a Table"),

@@ -1,0 +1,160 @@
+"""What the application pulls from a node: messages, who has come, who has left.
+
+Each peer's items come in order; the peers take turns, one item each.  Of one peer's
+messages so many wait at most; more stay in its connection, and stop it in the end.  Who
+has left is told behind the messages that still count.
+
+Source: the application's queue of the reference node, 2026, where a connection's worker
+keeps this layer's own messages out of it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import Final, Generic, TypeVar
+
+import attrs
+
+from ..spec.events import Remote
+from ..spec.identity import PeerId
+from ..spec.reasons import Disconnection
+from ..spec.version import Version
+
+M = TypeVar("M")
+
+
+@attrs.frozen
+class Message(Generic[M]):
+    """A message of the application.
+
+    Attributes:
+        link: the connection.
+        peer_id: who says it.
+        message: what.
+    """
+
+    link: int
+    peer_id: PeerId
+    message: M
+
+
+@attrs.frozen
+class Joined:
+    """A connection is established.
+
+    Attributes:
+        link: its number.
+        remote: who it is.
+        version: the versions agreed on.
+    """
+
+    link: int
+    remote: Remote
+    version: Version
+
+
+@attrs.frozen(hash=False)
+class Left:
+    """A connection that was established has ended; its last item.
+
+    Attributes:
+        link: its number.
+        peer_id: who it was.
+        disconnection: why.
+    """
+
+    link: int
+    peer_id: PeerId
+    disconnection: Disconnection
+
+
+@attrs.frozen
+class Ready:
+    """There is room again for what ``send`` has refused.
+
+    Attributes:
+        link: the connection.
+        peer_id: to whom.
+    """
+
+    link: int
+    peer_id: PeerId
+
+
+#: Anything that the application pulls.
+Item = Message[M] | Joined | Left | Ready
+
+_NOTHING: Final = 0
+
+
+class Inbox(Generic[M]):
+    """The items of all connections that were not pulled yet.
+
+    Args:
+        limit: messages of one connection stay below it, but one is always taken; None
+            for no limit.
+    """
+
+    __slots__ = ("_boxes", "_limit", "_messages")
+
+    def __init__(self, limit: int | None) -> None:
+        self._limit = limit
+        # Only while there is something in them; the first has its turn.
+        self._boxes: OrderedDict[int, deque[Item[M]]] = OrderedDict()
+        self._messages: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        """Connections that have something to be pulled."""
+        return len(self._boxes)
+
+    def has_room(self, link: int) -> bool:
+        """Whether one more message of a connection is taken."""
+        count = self._messages.get(link, _NOTHING)
+        return not count or self._limit is None or count + 1 < self._limit
+
+    def holds(self, link: int) -> bool:
+        """Whether anything of a connection waits."""
+        return link in self._boxes
+
+    def put(self, item: Item[M]) -> None:
+        """Add an item; for a message there must be room."""
+        link = item.link
+        box = self._boxes.get(link)
+        if box is None:
+            box = self._boxes[link] = deque()
+        box.append(item)
+        if type(item) is Message:
+            self._messages[link] = self._messages.get(link, _NOTHING) + 1
+
+    def next(self) -> Item[M] | None:
+        """Take the next item, or None."""
+        if not self._boxes:
+            return None
+        link, box = next(iter(self._boxes.items()))
+        item = box.popleft()
+        if box:
+            self._boxes.move_to_end(link)
+        else:
+            del self._boxes[link]
+        if type(item) is Message:
+            self._count_down(link)
+        return item
+
+    def purge(self, link: int) -> int:
+        """Drop the messages of a connection that we end; return how many."""
+        box = self._boxes.get(link)
+        count = self._messages.pop(link, _NOTHING)
+        if box is not None and count:
+            kept = deque(item for item in box if type(item) is not Message)
+            if kept:
+                self._boxes[link] = kept
+            else:
+                del self._boxes[link]
+        return count
+
+    def _count_down(self, link: int) -> None:
+        left = self._messages[link] - 1
+        if left:
+            self._messages[link] = left
+        else:
+            del self._messages[link]

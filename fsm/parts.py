@@ -1,0 +1,115 @@
+"""How the parts of a node are made of its settings; what none of them decides.
+
+Source: the limits and thresholds of the reference node, 2026.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+from ..spec.message import MessageCodec
+from .acl import Acl
+from .admission import Rules
+from .answerer import Answerer
+from .bandwidth import UNIT_MAX, Shares
+from .discovery import Discovery
+from .diversity import Diversity
+from .local import Local
+from .maintenance import Bounds, Maintenance
+from .pool import Pool
+from .reception import Reception
+from .settings import Settings
+from .surroundings import Surroundings
+from .traffic import Traffic
+from .welcome import Welcome
+
+M = TypeVar("M")
+Meta = TypeVar("Meta")
+
+
+@attrs.frozen
+class Parts(Generic[M, Meta]):
+    """What `node.Node` composes."""
+
+    traffic: Traffic[M]
+    reception: Reception[M, Meta]
+    welcome: Welcome
+    maintenance: Maintenance
+    answerer: Answerer
+    discovery: Discovery | None
+    world: Surroundings[Meta]
+
+
+def assemble(
+    local: Local,
+    codec: MessageCodec[M],
+    settings: Settings[Meta],
+    diversity: Diversity | None,
+) -> Parts[M, Meta]:
+    """Make the parts of one node."""
+    limits, idle_time = local.limits, local.limits.maintenance_idle_time
+    most = limits.max_connections
+    bounds = Bounds(limits.min_connections, limits.expected_connections, most)
+    # Without maintenance nobody trims what exceeds the threshold.
+    threshold = most if idle_time is None else bounds.max_threshold
+    acl = Acl(limits)
+    pool = Pool(
+        limits,
+        settings.new_metadata,
+        settings.score,
+        settings.random,
+        settings.backoff,
+        local.runner,
+    )
+    up, down = limits.max_upload_speed, limits.max_download_speed
+    traffic = Traffic[M](
+        _shares(up, settings),
+        _shares(down, settings),
+        up is not None,
+        down is not None,
+        max(1, UNIT_MAX - (limits.binary_chunks_size or UNIT_MAX)),
+    )
+    rules = Rules(threshold, most, settings.private_mode)
+    reception = Reception(local, codec, settings, rules, pool, acl, traffic, diversity)
+    world = Surroundings(
+        pool,
+        acl,
+        diversity,
+        bounds,
+        settings.private_mode,
+        settings.random,
+        settings.random_inside,
+        reception.places,
+        most,
+        settings.policy,
+        settings.score,
+        reception.is_open,
+    )
+    maintenance = Maintenance(
+        bounds=bounds,
+        world=world,
+        random=settings.random_inside,
+        idle_time=idle_time,
+        private_mode=settings.private_mode,
+        swaps=limits.swap_linger is not None,
+        runner=local.runner,
+    )
+    answerer = Answerer(
+        world,
+        limits.swap_linger,
+        settings.private_mode,
+        settings.discovers,
+        local.runner,
+    )
+    discovery = None
+    if settings.nearby:
+        discovery = Discovery(local.identity.peer_id, local.port, local.runner)
+    welcome = Welcome(local.runner)
+    return Parts(traffic, reception, welcome, maintenance, answerer, discovery, world)
+
+
+def _shares(speed: int | None, settings: Settings[Any]) -> Shares:
+    # The limit is in KiB.
+    return Shares(None if speed is None else speed * 1024, settings.shares, 0.0)

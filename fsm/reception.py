@@ -1,0 +1,461 @@
+"""How links come and go: admission, tables and lists, what the application is told.
+
+After everything that may have changed a link, `Reception.attend` hears what its
+connection has to tell, decides who is admitted, enters and leaves the pool's tables, and
+moves messages to the inbox.  What others have to know it tells the node as facts, in
+order; it knows neither the workers nor the answerer.
+
+Source: the connect handler of the reference node, 2026.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Final, Generic, TypeVar, cast
+
+import attrs
+
+from ..spec import pool_events as told
+from ..spec.address import Address
+from ..spec.events import (
+    Authenticated,
+    Closed,
+    ConnectionEvent,
+    ControlReceived,
+    Established,
+    SendReady,
+)
+from ..spec.identity import PeerId
+from ..spec.message import ControlMessage, MessageCodec
+from ..spec.motive import Motive
+from ..spec.point import ConnectionId, Point
+from ..spec.pool_events import PoolEvent
+from ..spec.reasons import Disconnection, ErrorKind, P2pError, Reason
+from . import endings, lifecycle
+from . import point as points
+from .acl import Acl
+from .admission import (
+    BANNED,
+    Attempt,
+    Candidate,
+    Places,
+    Rules,
+    State,
+    refusal,
+    wrong_identity,
+)
+from .connection import Connection
+from .diversity import Diversity
+from .inbox import Inbox, Joined, Left, Message, Ready
+from .local import Local
+from .pool import Pool, Running
+from .prefix import Prefix, prefix_of
+from .ration import Counts, Ration
+from .scope import Scope, may_teach, scope_of
+from .settings import Settings
+from .traffic import Traffic
+
+M = TypeVar("M")
+Meta = TypeVar("Meta")
+
+#: Points in a nack, and seconds for which they are not chosen anew.
+NACK_POINTS: Final = 50
+NACK_FRESH: Final = 1.0
+#: Accepts per second and in one go from one prefix, and prefixes that are remembered.
+ACCEPT_RATE: Final = 2.0
+ACCEPT_BURST: Final = 20
+ACCEPT_PREFIXES: Final = 4096
+#: One prefix may hold so great a part of the handshakes in progress.
+PREFIX_SHARE: Final = 4
+
+
+@attrs.frozen
+class Begun(Generic[Meta]):
+    """A link runs."""
+
+    attempt: Attempt[Meta]
+    running: Running[Meta]
+
+
+@attrs.frozen
+class Over(Generic[Meta]):
+    """A link is over; ``ran``: it was running."""
+
+    attempt: Attempt[Meta]
+    ran: bool
+
+
+@attrs.frozen
+class Heard(Generic[Meta]):
+    """A message of this layer itself."""
+
+    attempt: Attempt[Meta]
+    message: ControlMessage
+
+
+@attrs.frozen
+class Taught:
+    """Points that somebody has told us of, with a refusal."""
+
+    source: Address
+    peer_id: PeerId
+    points: tuple[Point, ...]
+
+    @property
+    def told(self) -> tuple[Address, PeerId, tuple[Point, ...]]:
+        """By whom at which address, and of what."""
+        return self.source, self.peer_id, self.points
+
+
+@attrs.define(eq=False)
+class Reception(Generic[M, Meta]):
+    """All links of a node, and who is behind them.
+
+    Args:
+        local: what we are.
+        codec: the application's messages.
+        settings: of the node.
+        rules: whom it admits.
+        pool: who is known and connected.
+        acl: who is banned.
+        traffic: how bytes move.
+        diversity: who may fill our slots; None: anybody.
+
+    Attributes:
+        attempts: of every link that is not forgotten.
+        inbox: what the application pulls.
+        events: for observers; the pool's.
+        refused: connections that were refused, failed or ended, by reason.
+    """
+
+    _local: Local
+    _codec: MessageCodec[M]
+    _settings: Settings[Meta]
+    _rules: Rules
+    pool: Pool[Meta]
+    acl: Acl
+    traffic: Traffic[M]
+    _diversity: Diversity | None
+    attempts: dict[int, Attempt[Meta]] = attrs.field(
+        factory=dict[int, Attempt[Meta]], init=False
+    )
+    inbox: Inbox[M] = attrs.field(init=False)
+    events: deque[PoolEvent] = attrs.field(init=False)
+    refused: dict[Reason, int] = attrs.field(factory=dict[Reason, int], init=False)
+    places: Places = attrs.field(init=False)
+    _facts: deque[Begun[Meta] | Over[Meta] | Heard[Meta] | Taught] = attrs.field(
+        factory=deque[Begun[Meta] | Over[Meta] | Heard[Meta] | Taught], init=False
+    )
+    _pending: Counts[Prefix] = attrs.field(init=False)
+    _chosen: tuple[Point, ...] = attrs.field(default=(), init=False)
+    _chosen_at: float = attrs.field(default=-math.inf, init=False)
+    _accepts: Ration[Prefix] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Make the parts."""
+        limits = self._local.limits
+        self.inbox = Inbox(limits.incoming_app_message_queue_size)
+        self.events = self.pool.events
+        self.places = Places(runner=self._local.runner)
+        self._pending = Counts(limits.max_incoming_connections)
+        self._accepts = Ration(ACCEPT_RATE, ACCEPT_BURST, ACCEPT_PREFIXES)
+
+    def next_fact(self) -> Begun[Meta] | Over[Meta] | Heard[Meta] | Taught | None:
+        """Return the oldest fact that the node was not told yet, or None."""
+        return self._facts.popleft() if self._facts else None
+
+    # -- links -------------------------------------------------------------------------
+
+    def dial(self, point: Point, now: float) -> int | P2pError:
+        """Dial a point, whatever its back-off; return the link, or why not."""
+        refused = self._refuse_to_dial(point, now)
+        if refused is not None:
+            return P2pError(refused, str(point))
+        info = self.pool.register_point(point, now)
+        if self._rules.private_mode and not info.trusted:
+            return P2pError(ErrorKind.PRIVATE_MODE, str(point))
+        if info.state is points.State.RUNNING:
+            return P2pError(ErrorKind.CONNECTED, str(point))
+        if info.state is not points.State.DISCONNECTED:
+            return P2pError(ErrorKind.PENDING_CONNECTION, str(point))
+        deadline = now + self._local.limits.connection_timeout
+        connection = Connection(self._local, self._codec, incoming=False)
+        link = self.traffic.dial(point, connection, deadline)
+        attempt = self.attempts[link] = Attempt(
+            link, False, point, self.pool, self.places
+        )
+        attempt.dial(info, now)
+        self.events.append(told.OutgoingConnection(point))
+        return link
+
+    def _refuse_to_dial(self, point: Point, now: float) -> ErrorKind | None:
+        if self.acl.is_banned(point.address, now):
+            return ErrorKind.POINT_BANNED
+        if self._taken() >= self._rules.most:
+            return ErrorKind.TOO_MANY_CONNECTIONS
+        return None
+
+    def arrive(self, remote: Point, now: float) -> int | None:
+        """Take in an incoming connection; return the link, or None: close it unheard."""
+        self.events.append(told.IncomingConnection(remote))
+        refused = self._refuse_unheard(remote, now)
+        if refused is not None:
+            self._count(refused)
+            return None
+        connection = Connection(self._local, self._codec, incoming=True)
+        deadline = now + self._local.limits.authentication_timeout
+        link = self.traffic.arrive(connection, now, deadline)
+        attempt = self.attempts[link] = Attempt(
+            link, True, remote, self.pool, self.places
+        )
+        attempt.arrive()
+        self._pending.add(prefix_of(remote.address), link)
+        self.attend(link, now)
+        return link
+
+    def made(self, link: int, now: float) -> None:
+        """Take note that a dial has succeeded."""
+        if self.traffic.made(link, now):
+            self.attempts[link].made()
+            self.attend(link, now)
+
+    def _refuse_unheard(self, remote: Point, now: float) -> Reason | None:
+        """Return why an incoming connection is not even heard, or None."""
+        address, limits = remote.address, self._local.limits
+        if self.acl.is_banned(address, now):
+            return Reason.INCOMING_CONNECTION_BANNED
+        prefix = prefix_of(address)
+        most = limits.max_incoming_connections
+        if not (self.acl.is_exempt(address) or scope_of(address) is Scope.LOOPBACK):
+            if not self._accepts.take(prefix, now):
+                return Reason.INCOMING_CONNECTION_TOO_MANY
+            if self._pending.count(prefix) >= max(1, most // PREFIX_SHARE):
+                return Reason.INCOMING_CONNECTION_TOO_MANY
+        if self._pending.full:
+            victim = self._pending.yielding_to(prefix)
+            if victim is None:
+                return Reason.INCOMING_CONNECTION_TOO_MANY
+            why = Disconnection(Reason.INCOMING_CONNECTION_TOO_MANY)
+            self.close(victim, why, now)
+        return None
+
+    # -- one link ----------------------------------------------------------------------
+
+    def connection(self, link: int) -> Connection[M]:
+        """Return the connection of a link."""
+        return self.traffic.lines[link].connection
+
+    def attend(self, link: int, now: float) -> None:
+        """Hear what a link has to tell, and see to what follows."""
+        line, attempt = self.traffic.lines[link], self.attempts[link]
+        connection = line.connection
+        while (event := connection.next_event()) is not None:
+            # What is still decoded behind a lost socket is no news of a connection.
+            if attempt.state is not State.GONE:
+                self._hear(attempt, event, now)
+        if line.lost and attempt.state is not State.GONE:
+            if attempt.state is not State.LEAVING:
+                assert connection.disconnection is not None
+                self._see_off(attempt, connection.disconnection, now)
+            attempt.lost(now)
+        self.fill(link)
+        self.traffic.settle(link, now)
+        self.let_go(link)
+
+    def is_open(self, link: int) -> bool:
+        """Whether a link carries messages and is not about to end."""
+        return self.connection(link).state is lifecycle.State.OPEN
+
+    def let_go(self, link: int) -> None:
+        """Forget a link that is gone, once the application was told."""
+        attempt = self.attempts[link]
+        if attempt.state is State.GONE and not attempt.told:
+            del self.attempts[link]
+            self.traffic.drop(link)
+
+    def fill(self, link: int) -> None:
+        """Move messages to where the application pulls them, as many as may wait."""
+        attempt, inbox = self.attempts[link], self.inbox
+        if not attempt.told or attempt.peer is None:
+            return
+        connection, peer_id = self.connection(link), attempt.peer.peer_id
+        while connection.readable and inbox.has_room(link):
+            message = connection.receive()
+            inbox.put(Message(link, peer_id, cast("M", message)))
+        # Not before all else was pulled: so whoever comes and goes while nobody pulls
+        # goes on taking a place.
+        if attempt.farewell is None or connection.readable or inbox.holds(link):
+            return
+        if connection.ended:
+            inbox.put(Left(link, peer_id, attempt.farewell))
+            attempt.told = False
+            self.places.untold -= 1
+
+    def close(
+        self, link: int, reason: Disconnection, now: float, deadline: float | None = None
+    ) -> None:
+        """End a link: nothing of theirs is delivered any more."""
+        self.attempts[link].ours = True
+        self.inbox.purge(link)
+        self.traffic.close(link, reason, now, deadline)
+        self.attend(link, now)
+
+    # -- what a connection tells -------------------------------------------------------
+
+    def _hear(self, attempt: Attempt[Meta], event: ConnectionEvent, now: float) -> None:
+        match event:
+            case Authenticated():
+                self._decide(attempt, event, now)
+            case Established():
+                self._welcome_in(attempt, event, now)
+            case ControlReceived(message):
+                self._facts.append(Heard(attempt, message))
+            case SendReady() if attempt.peer is not None:
+                self.inbox.put(Ready(attempt.link, attempt.peer.peer_id))
+            case Closed(why):
+                self._see_off(attempt, why, now)
+            case _:
+                pass
+
+    def _decide(self, attempt: Attempt[Meta], event: Authenticated, now: float) -> None:
+        """Admit or refuse who has proven who it is."""
+        connection, remote = self.connection(attempt.link), event.remote
+        if self.acl.is_peer_banned(remote.peer_id, now):
+            connection.close(BANNED, now)
+            return
+        address, point = attempt.remote_point.address, attempt.point
+        port: int | None = attempt.remote_point.port
+        if attempt.incoming:
+            port = remote.message.port or None
+            if port is not None:
+                point = self.pool.register_new_point(Point(address, port), now)
+        if point is not None and wrong_identity(point, remote):
+            assert point.expected is not None
+            why = endings.wrong_peer(point.point, point.expected, remote)
+            connection.close(why, now)
+            return
+        peer = self.pool.register_peer(remote.peer_id, now)
+        if point is not None:
+            point.known_public = not remote.metadata.private_node
+        candidate = Candidate(remote, ConnectionId(address, port), point, peer, now)
+        verdict = refusal(
+            self._rules,
+            attempt.incoming,
+            candidate,
+            event.agreement,
+            self._places_for(attempt.incoming, candidate),
+        )
+        request = attempt.remote_point, candidate.id_point, remote.peer_id
+        if isinstance(verdict, Motive):
+            self.events.append(told.RejectingRequest(*request))
+            # A nack of version 0 has no list.
+            listed = remote.message.version.p2p_version > 0
+            others = self.advertised(address, now) if listed else ()
+            connection.refuse(verdict, others, now)
+        elif verdict is not None:
+            connection.close(verdict, now)
+        else:
+            self.events.append(told.AcceptingRequest(*request))
+            attempt.accept(candidate)
+            connection.admit(now)
+
+    def _taken(self) -> int:
+        places = self.places
+        return self.pool.active + places.reserved + places.untold
+
+    def _places_for(self, incoming: bool, candidate: Candidate[Meta]) -> int:
+        """Return how many places are taken; the last ones are not for the incoming."""
+        taken = self._taken()
+        if self._diversity is None or not incoming:
+            return taken
+        point = candidate.point
+        trusted = candidate.peer.trusted or (point is not None and point.trusted)
+        exempt = trusted or self.acl.is_exempt(candidate.id_point.address)
+        slots = self._rules.threshold
+        coming = self.places.coming
+        if self._diversity.may_take_in(slots, exempt=exempt, coming=coming):
+            return taken
+        return slots
+
+    def _welcome_in(self, attempt: Attempt[Meta], event: Established, now: float) -> None:
+        """Both sides have accepted."""
+        peer, id_point = attempt.peer, attempt.id_point
+        assert peer is not None and id_point is not None  # noqa: PT018  # one fact
+        running = Running(
+            link=attempt.link,
+            peer=peer,
+            point=attempt.point,
+            id_point=id_point,
+            incoming=attempt.incoming,
+            private=event.remote.metadata.private_node,
+            version=event.version,
+            remote=event.remote,
+            since=now,
+        )
+        attempt.run(running, now)
+        attempt.told = True
+        self._pending.remove(attempt.link)
+        self.inbox.put(Joined(attempt.link, event.remote, event.version))
+        self.events.append(told.ConnectionEstablished(id_point, peer.peer_id))
+        self._facts.append(Begun(attempt, running))
+
+    def _see_off(self, attempt: Attempt[Meta], why: Disconnection, now: float) -> None:
+        """It is over, for whatever reason; everything is given back."""
+        before, address = attempt.state, attempt.remote_point.address
+        if why.greylists and self.acl.greylist(address, now) and attempt.peer is not None:
+            self.acl.greylist_peer(attempt.peer.peer_id, now)
+        attempt.leave(now)
+        self._count(why.reason)
+        self._pending.remove(attempt.link)
+        self._facts.append(Over(attempt, before is State.RUNNING))
+        if before is State.RUNNING:
+            assert attempt.peer is not None
+            attempt.farewell = why
+            self.places.untold += 1
+            if why.greylists:
+                self.inbox.purge(attempt.link)
+                self.connection(attempt.link).close(why, now)  # it forgets what it has
+            self.events.append(told.Disconnected(attempt.peer.peer_id))
+        else:
+            self._learn_from_failure(attempt, before, why)
+
+    def _learn_from_failure(
+        self, attempt: Attempt[Meta], before: State, why: Disconnection
+    ) -> None:
+        point, peer = attempt.remote_point, attempt.peer
+        if before is State.HANDSHAKING and why.reason is _FAILED:
+            self.events.append(told.AuthenticationFailed(point))
+        elif before is State.ACCEPTED and attempt.incoming:
+            who = None if peer is None else peer.peer_id
+            self.events.append(told.RequestRejected(point, attempt.id_point, who))
+        ours = not attempt.incoming
+        if ours and why.reason is Reason.AUTHENTICATION_REJECTED_NO_COMMON_PROTOCOL:
+            self.pool.unregister_point(point)
+        for error in why.errors:
+            if ours and error.kind is ErrorKind.MYSELF:
+                self.pool.add_own_point(point)
+            elif error.kind is ErrorKind.REJECTED_BY_NACK and peer is not None:
+                others = error.facts.get("alternative_points", ())
+                self._facts.append(Taught(point.address, peer.peer_id, others))
+
+    # -- points ------------------------------------------------------------------------
+
+    def advertised(self, to: Address, now: float) -> tuple[Point, ...]:
+        """Return points for somebody at an address."""
+        if not self._settings.discovers:
+            return ()
+        if now - self._chosen_at >= NACK_FRESH:
+            self._chosen_at = now
+            self._chosen = self.pool.advertised(
+                NACK_POINTS,
+                banned=lambda point: self.acl.is_banned(point.address, now),
+            )
+        return tuple(point for point in self._chosen if may_teach(to, point))
+
+    def _count(self, reason: Reason) -> None:
+        self.refused[reason] = self.refused.get(reason, 0) + 1
+
+
+#: How the end of a handshake is told that went wrong.
+_FAILED: Final = Reason.AUTHENTICATION_REJECTED_ERROR

@@ -1,0 +1,159 @@
+"""What the workers and the answerer see of a node; they hold nothing of it themselves.
+
+Source: the maintenance module of the reference node, 2026; diversity is our own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar
+
+import attrs
+
+from ..spec.hello import POINTS_SENT_MAX
+from ..spec.identity import PeerId
+from ..spec.point import Point
+from .acl import Acl
+from .admission import Places
+from .answerer import Facts
+from .diversity import Diversity
+from .maintenance import Bounds, dial_order
+from .point import PointInfo, State
+from .policy import PeerPolicy
+from .pool import Pool, Running
+
+Meta = TypeVar("Meta")
+
+
+@attrs.define(eq=False)
+class Surroundings(Generic[Meta]):
+    """Answers the questions of ``Maintenance`` and ``Answerer``.
+
+    Args:
+        pool: who is known and connected.
+        acl: who is banned.
+        diversity: who may fill our slots; None: anybody.
+        bounds: below the least of them a node lacks connections.
+        private_mode: only trusted points are dialled.
+        random: what peers can observe is drawn from it.
+        random_inside: what they cannot.
+        places: how many run or are reserved.
+        most: connections from which nobody is admitted.
+        policy: says who may swap.
+        score: what a peer is worth, from what is remembered of it.
+        is_open: whether a running link is not about to end.
+    """
+
+    _pool: Pool[Meta]
+    _acl: Acl
+    _diversity: Diversity | None
+    _bounds: Bounds
+    _private_mode: bool
+    _random: Callable[[], float]
+    _random_inside: Callable[[], float]
+    _places: Places
+    _most: int
+    _policy: PeerPolicy[Meta]
+    _score: Callable[[Meta], float]
+    _is_open: Callable[[int], bool]
+
+    def active(self) -> int:
+        """Return the number of running connections."""
+        return self._pool.active
+
+    def candidates(
+        self, seen: Mapping[Point, None], start: float, most: int, now: float
+    ) -> list[Point]:
+        """Return whom to dial, anchors first; see `maintenance.World`."""
+        missed = dict(self._missed(seen, start, now))
+        anchors = () if self._diversity is None else self._diversity.waiting_anchors
+        first = [point for point in anchors if missed.pop(point, seen) is not seen][:most]
+        return first + dial_order(missed.items(), most - len(first), self._random_inside)
+
+    def _missed(
+        self, seen: Mapping[Point, None], start: float, now: float
+    ) -> Iterator[tuple[Point, float | None]]:
+        for point, info in self._pool.known_points.items():
+            if point in seen or not info.may_dial(now):
+                continue
+            if self._private_mode and not info.trusted:
+                continue
+            missed = info.last_miss
+            if missed is not None and missed > start:
+                continue
+            if self._acl.is_banned(point.address, now):
+                continue
+            if self.may_fill(info, now):
+                yield point, missed
+
+    def may_fill(self, info: PointInfo, now: float) -> bool:
+        """Whether diversity lets maintenance dial a point now.
+
+        Asked again before each dial: those before it count.
+        """
+        exempt = info.trusted or self._acl.is_exempt(info.point.address)
+        lacking = self._pool.active < self._bounds.min_connections
+        return self._diversity is None or self._diversity.may_dial(
+            info.point, now, exempt=exempt, lacking=lacking
+        )
+
+    def droppable(self, now: float) -> list[int]:  # noqa: ARG002  # the World's question
+        """Return the links that may be dropped: all but the private and trusted."""
+        return [
+            link
+            for link, running in self._pool.running.items()
+            if self._is_open(link) and not (running.private and running.trusted)
+        ]
+
+    # -- for the answerer --------------------------------------------------------------
+
+    def facts(self, link: int) -> Facts | None:
+        """Return what is known of a link that runs, or None."""
+        running = self._pool.running.get(link)
+        return None if running is None else self._facts(running)
+
+    def _facts(self, running: Running[Meta]) -> Facts:
+        address, port = running.id_point.address, running.id_point.port
+        peer, trusted = running.peer, running.trusted
+        treatment = self._policy(peer.metadata, self._score(peer.metadata), trusted)
+        return Facts(
+            link=running.link,
+            peer_id=peer.peer_id,
+            address=address,
+            point=None if port is None else Point(address, port),
+            private=running.private,
+            trusted=trusted,
+            may_swap=treatment.may_swap,
+        )
+
+    def link_of(self, peer_id: PeerId) -> int | None:
+        """Return the link of a peer that runs, or None."""
+        running = self._pool.by_peer(peer_id)
+        return None if running is None else running.link
+
+    def pick(self, *, but: int | None, with_port: bool) -> Facts | None:
+        """Draw a running link that is not private; see `answerer.World`."""
+        running = self._pool.random_running(with_port=with_port, but=but)
+        return None if running is None else self._facts(running)
+
+    def has_room(self) -> bool:
+        """Whether one more link would be admitted."""
+        return self._pool.active + self._places.reserved < self._most
+
+    def points(self, now: float) -> Sequence[Point]:
+        """Return what we tell others."""
+        return self._pool.advertised(
+            POINTS_SENT_MAX,
+            banned=lambda point: self._acl.is_banned(point.address, now),
+        )
+
+    def knows(self, point: Point) -> bool:
+        """Whether a point is in the table, or our own."""
+        return point in self._pool.known_points or self._pool.is_own(point)
+
+    def may_dial(self, point: Point, now: float) -> bool:
+        """Whether a dial would begin."""
+        if self._acl.is_banned(point.address, now) or self._pool.is_own(point):
+            return False
+        info = self._pool.known_points.get(point)
+        return info is None or info.state is State.DISCONNECTED

@@ -1,0 +1,368 @@
+"""Many nodes in one process: links with latency, a virtual clock, one seed.
+
+A network runs nodes as the real drivers do, and decides as little: it carries out their
+commands, moves bytes from end to end after each pair's latency, and lets their timers
+act.  Time passes only from one event to the next; the same seed gives the same run, byte
+for byte, which `Network.trace` proves.
+
+.. code-block:: python
+
+    network = Network(seed=1)
+    for number in range(10):
+        host = Point.parse(f"10.0.{number}.1:9732")
+        network.add(host, Node(...))
+    network.run(60.0)
+
+A link holds at most `WINDOW` bytes that the other side has not read; more waits in the
+node that sends, as it would behind a socket.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import heapq
+import itertools
+import random
+from collections.abc import Callable
+from typing import Any, Final, Generic, TypeVar
+
+import attrs
+
+from ..fsm.commands import Accept, Close, Dial, Read, Shout, Shut, Wake, Write
+from ..fsm.node import Node
+from ..spec.address import Address
+from ..spec.point import Point
+
+M = TypeVar("M")
+Meta = TypeVar("Meta")
+
+#: Bytes that are on their way in one direction of a link, or not read yet.
+WINDOW: Final = 1 << 18
+#: First of the ports that dials come from.
+_EPHEMERAL: Final = 32_768
+_PORTS: Final = 28_232
+
+
+def seeded_bytes(seed: str) -> Callable[[int], bytes]:
+    """Return a source of bytes that a seed determines, as ``random_bytes`` of a node.
+
+    Not for secrets of real nodes.
+    """
+    counter = itertools.count()
+
+    def draw(size: int) -> bytes:
+        parts: list[bytes] = []
+        for _ in range(0, size, 64):
+            what = f"{seed}/{next(counter)}".encode()
+            parts.append(hashlib.blake2b(what).digest())
+        return b"".join(parts)[:size]
+
+    return draw
+
+
+@attrs.define(eq=False)
+class _End:
+    """One end of a TCP connection.
+
+    ``room``: bytes that may still be sent; ``unread``: what has come; ``ended``: their
+    stream is over behind that, ``told``: and the node has heard of it.
+    """
+
+    host: Host[Any, Any]
+    link: int
+    latency: float
+    other: _End | None = None
+    room: int = WINDOW
+    unread: bytearray = attrs.field(factory=bytearray)
+    ended: bool = False
+    told: bool = False
+    open: bool = True
+
+
+@attrs.define(eq=False)
+class Host(Generic[M, Meta]):
+    """A node, and where it is.
+
+    Attributes:
+        number: in the order of `Network.add`.
+        point: where it listens, and dials from.
+        node: the node.
+        up: whether it is there at all.
+        items: what its application has pulled, if it keeps it.
+        pulls: whether its application pulls at all.
+    """
+
+    number: int
+    point: Point
+    node: Node[M, Meta]
+    up: bool = True
+    accepts: bool = True
+    items: list[Any] | None = None
+    pulls: bool = True
+    ends: dict[int, _End] = attrs.field(factory=dict[int, _End])
+    armed: float | None = None
+    next_port: int = 0
+
+
+class Network(Generic[M, Meta]):
+    """Nodes, and what lies between them.
+
+    Args:
+        seed: of the latencies.
+        latency: seconds from end to end, least and most.
+        after_step: called with every host after each of its steps, for checks.
+
+    Attributes:
+        now: seconds of the virtual clock.
+        hosts: in the order in which they were added.
+        steps: inputs that nodes were given so far.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        latency: tuple[float, float] = (0.005, 0.05),
+        after_step: Callable[[Host[M, Meta]], object] | None = None,
+    ) -> None:
+        self.now = 0.0
+        self.hosts: list[Host[M, Meta]] = []
+        self.steps = 0
+        self._after_step = after_step
+        self._latency = latency
+        # Latencies are no secrets.
+        self._random = random.Random(seed).random  # noqa: S311  # see above
+        self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
+        self._order = itertools.count()
+        self._by_point: dict[Point, Host[M, Meta]] = {}
+        self._trace = hashlib.blake2b(digest_size=16)
+
+    # -- the outside -------------------------------------------------------------------
+
+    def add(
+        self, point: Point, node: Node[M, Meta], *, keeps: bool = False
+    ) -> Host[M, Meta]:
+        """Put a node somewhere, and start it.
+
+        Args:
+            point: where it listens, and dials from.
+            node: not started yet.
+            keeps: whether its application keeps what it pulls, or throws it away.
+        """
+        host = Host(len(self.hosts), point, node, items=[] if keeps else None)
+        self.hosts.append(host)
+        self._by_point[point] = host
+        node.start(self.now, self.now)
+        self._follow(host, "start")
+        return host
+
+    def run(self, seconds: float) -> None:
+        """Let so much time pass."""
+        end = self.now + seconds
+        queue = self._queue
+        while queue and queue[0][0] <= end:
+            at, _, act, facts = heapq.heappop(queue)
+            self.now = at
+            act(*facts)
+        self.now = end
+
+    def kill(self, host: Host[M, Meta]) -> None:
+        """Take a host off the network at once, without a word."""
+        host.up = False
+        self._by_point.pop(host.point, None)
+        for end in list(host.ends.values()):
+            end.open = False
+            if end.other is not None:
+                self._at(end.latency, self._reset, end.other)
+        host.ends.clear()
+
+    def do(self, host: Host[M, Meta], act: Callable[[Node[M, Meta]], Any]) -> Any:
+        """Do something to a node, and carry out what follows."""
+        result = act(host.node)
+        self._follow(host, "do")
+        return result
+
+    @property
+    def trace(self) -> str:
+        """Hash of every step of every node so far: when, what, which bytes."""
+        return self._trace.hexdigest()
+
+    # -- one node ----------------------------------------------------------------------
+
+    def _follow(self, host: Host[M, Meta], what: str, *facts: Any) -> None:
+        """Carry out what a node wants after an input; note it in the trace."""
+        self.steps += 1
+        self._trace.update(f"{self.now:.9f} {host.number} {what} {facts}\n".encode())
+        node = host.node
+        while (command := node.next_command()) is not None:
+            self._carry_out(host, command)
+        if host.pulls and node.readable:
+            while (item := node.receive()) is not None:
+                if host.items is not None:
+                    host.items.append(item)
+            while (command := node.next_command()) is not None:
+                self._carry_out(host, command)
+        self._arm(host)
+        if self._after_step is not None:
+            self._after_step(host)
+
+    def _arm(self, host: Host[M, Meta]) -> None:
+        at = host.node.next_timeout()
+        if at != host.armed:
+            host.armed = at
+            if at is not None:
+                self._at(max(0.0, at - self.now), self._time_out, host, at)
+
+    def _carry_out(self, host: Host[M, Meta], command: Any) -> None:
+        match command:
+            case Write(link):
+                self._write(host, link)
+            case Read(link):
+                if (end := host.ends.get(link)) is not None:
+                    self._at(0.0, self._read, end)
+            case Dial(link, point):
+                self._dial(host, link, point)
+            case Close(link):
+                self._close(host, link)
+            case Shut(link):
+                if (end := host.ends.get(link)) is not None:
+                    self._send_end(end)
+            case Accept(on):
+                host.accepts = on
+            case Wake():
+                pass
+            case Shout(data):
+                for other in self.hosts:
+                    if other is not host and other.up:
+                        delay = self._latency[1]
+                        self._at(delay, self._hear, other, host.point.address, data)
+            case _:
+                raise TypeError(f"no such command: {command}")
+
+    def _hear(self, host: Host[M, Meta], source: Address, data: bytes) -> None:
+        if host.up:
+            host.node.receive_datagram(data, source, self.now)
+            self._follow(host, "datagram")
+
+    def _time_out(self, host: Host[M, Meta], at: float) -> None:
+        if host.up and host.armed == at:
+            host.armed = None
+            host.node.handle_timeout(self.now)
+            self._follow(host, "timeout")
+
+    # -- links -------------------------------------------------------------------------
+
+    def _dial(self, host: Host[M, Meta], link: int, point: Point) -> None:
+        low, high = self._latency
+        latency = low + (high - low) * self._random()
+        end = host.ends[link] = _End(host, link, latency)
+        self._at(latency, self._knock, end, point)
+
+    def _knock(self, end: _End, point: Point) -> None:
+        """A dial arrives."""
+        if not end.open:
+            return
+        host = self._by_point.get(point)
+        if host is None or not host.accepts:
+            error = errno.EHOSTUNREACH if host is None else errno.ECONNREFUSED
+            self._at(end.latency, self._fail, end, error)
+            return
+        source = Point(end.host.point.address, self._port_of(end.host))
+        other = _End(host, 0, end.latency, end)
+        end.other = other
+        self._at(end.latency, self._made, end)
+        link = host.node.accept(source, self.now)
+        if link is None:
+            other.open = False
+            self._send_end(other)
+        else:
+            other.link = link
+            host.ends[link] = other
+        self._follow(host, "accept", link, str(source))
+
+    def _port_of(self, host: Host[M, Meta]) -> int:
+        host.next_port += 1
+        return _EPHEMERAL + host.next_port % _PORTS
+
+    def _made(self, end: _End) -> None:
+        if end.open and end.host.up:
+            end.host.node.link_made(end.link, self.now)
+            self._follow(end.host, "made", end.link)
+
+    def _fail(self, end: _End, error: int) -> None:
+        if end.open and end.host.up:
+            self._lose(end, error)
+
+    def _lose(self, end: _End, error: int | None) -> None:
+        end.open = False
+        end.host.ends.pop(end.link, None)
+        end.host.node.link_lost(end.link, error, self.now)
+        self._follow(end.host, "lost", end.link, error)
+
+    def _close(self, host: Host[M, Meta], link: int) -> None:
+        end = host.ends.pop(link, None)
+        if end is None:
+            return
+        self._send_end(end)
+        end.open = False
+        self._at(0.0, self._closed, end)
+
+    def _closed(self, end: _End) -> None:
+        if end.host.up:
+            end.host.node.link_lost(end.link, None, self.now)
+            self._follow(end.host, "closed", end.link)
+
+    def _reset(self, end: _End) -> None:
+        if end.open and end.host.up:
+            self._lose(end, errno.ECONNRESET)
+
+    # -- bytes -------------------------------------------------------------------------
+
+    def _write(self, host: Host[M, Meta], link: int) -> None:
+        end = host.ends.get(link)
+        room = 0 if end is None else end.room
+        data = host.node.data_to_send(link, room, self.now) if end is not None else b""
+        if end is not None and data:
+            end.room -= len(data)
+            self._trace.update(data)
+            if end.other is not None:
+                self._at(end.latency, self._arrive, end.other, data)
+
+    def _send_end(self, end: _End) -> None:
+        if end.other is not None:
+            self._at(end.latency, self._arrive, end.other, b"")
+
+    def _arrive(self, end: _End, data: bytes) -> None:
+        if not end.open:
+            return
+        if data:
+            end.unread += data
+        else:
+            end.ended = True
+        self._read(end)
+
+    def _read(self, end: _End) -> None:
+        """Give a node what it wants of what has come."""
+        host = end.host
+        while end.open and host.up and (end.unread or (end.ended and not end.told)):
+            allowance = host.node.read_allowance(end.link, self.now)
+            if not allowance:
+                self._arm(host)  # its share may be spent: it asks to be woken
+                break
+            data = bytes(end.unread[:allowance])
+            del end.unread[:allowance]
+            end.told = not data
+            host.node.receive_data(end.link, data, self.now)
+            if end.other is not None and data:
+                self._at(end.latency, self._make_room, end.other, len(data))
+            self._follow(host, "read", end.link, len(data))
+
+    def _make_room(self, end: _End, size: int) -> None:
+        was = end.room
+        end.room += size
+        if was <= 0 < end.room and end.open and end.host.up:
+            end.host.node.writable(end.link, self.now)
+            self._follow(end.host, "writable", end.link)
+
+    def _at(self, delay: float, act: Callable[..., None], *facts: Any) -> None:
+        heapq.heappush(self._queue, (self.now + delay, next(self._order), act, facts))

@@ -1,0 +1,104 @@
+"""What the application pulls: in order per peer, in turn between peers, bounded."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tezos_p2p.fsm.inbox import Inbox, Item, Left, Message, Ready
+from tezos_p2p.spec.identity import PeerId
+from tezos_p2p.spec.reasons import Disconnection, Reason
+
+WHY = Disconnection(Reason.USER)
+
+
+def peer(link: int) -> PeerId:
+    return PeerId(link.to_bytes(16, "big"))
+
+
+def said(link: int, text: str) -> Message[str]:
+    return Message(link, peer(link), text)
+
+
+def pulled(inbox: Inbox[str]) -> list[Item[str]]:
+    items: list[Item[str]] = []
+    while (item := inbox.next()) is not None:
+        items.append(item)
+    return items
+
+
+def test_peers_take_turns_and_each_is_told_in_order() -> None:
+    inbox = Inbox[str](None)
+    for text in ("a", "b", "c"):
+        inbox.put(said(1, text))
+    inbox.put(said(2, "x"))
+    inbox.put(said(3, "y"))
+    inbox.put(said(3, "z"))
+    texts = [item.message for item in pulled(inbox) if isinstance(item, Message)]
+    assert texts == ["a", "x", "y", "b", "z", "c"]
+
+
+@pytest.mark.parametrize(("limit", "held"), [(10, 9), (2, 1), (1, 1), (0, 1)])
+def test_messages_stay_below_the_limit_but_one_is_always_taken(
+    limit: int, held: int
+) -> None:
+    inbox = Inbox[str](limit)
+    taken = 0
+    while inbox.has_room(1):
+        inbox.put(said(1, "m"))
+        taken += 1
+    assert taken == held
+    assert inbox.has_room(2)
+    inbox.next()
+    assert inbox.has_room(1)
+
+
+def test_what_is_no_message_takes_no_room() -> None:
+    inbox = Inbox[str](2)
+    for _ in range(5):
+        inbox.put(Ready(1, peer(1)))
+    assert inbox.has_room(1)
+
+
+def test_whom_we_leave_says_no_more_but_that_he_left() -> None:
+    inbox = Inbox[str](None)
+    inbox.put(said(1, "a"))
+    inbox.put(said(2, "b"))
+    inbox.put(said(1, "c"))
+    assert inbox.purge(1) == 2
+    inbox.put(Left(1, peer(1), WHY))
+    items = pulled(inbox)
+    assert items == [said(2, "b"), Left(1, peer(1), WHY)]
+
+
+def test_purging_keeps_what_is_no_message_in_its_place() -> None:
+    inbox = Inbox[str](None)
+    inbox.put(Ready(1, peer(1)))
+    inbox.put(said(1, "a"))
+    assert inbox.purge(1) == 1
+    assert inbox.purge(1) == 0
+    assert inbox.purge(7) == 0
+    assert pulled(inbox) == [Ready(1, peer(1))]
+
+
+@given(st.lists(st.tuples(st.integers(1, 4), st.sampled_from(["put", "pull", "purge"]))))
+def test_nothing_is_lost_or_told_twice(steps: list[tuple[int, str]]) -> None:
+    inbox, waiting = Inbox[str](4), dict[int, list[str]]()
+    for number, (link, step) in enumerate(steps):
+        queue = waiting.setdefault(link, [])
+        if step == "put" and inbox.has_room(link):
+            inbox.put(said(link, str(number)))
+            queue.append(str(number))
+        elif step == "purge":
+            assert inbox.purge(link) == len(queue)
+            queue.clear()
+        elif step == "pull":
+            item = inbox.next()
+            if item is None:
+                assert not any(waiting.values())
+            else:
+                assert isinstance(item, Message)
+                assert item.message == waiting[item.link].pop(0)
+        assert all(len(each) < 4 for each in waiting.values())
+        assert len(inbox) == sum(1 for each in waiting.values() if each)
