@@ -227,6 +227,7 @@ class Answerer:
         linger: seconds between swaps that others ask for; None for no swaps at all.
         private_mode: whether the node keeps to itself.
         discovery: whether it tells and learns points.
+        least: connections up to which a swap drops nobody: the node lacks some.
         runner: ``machine.shared`` or ``machine.compiled``.
 
     Attributes:
@@ -240,6 +241,7 @@ class Answerer:
     _linger: float | None
     _private_mode: bool = False
     _discovery: bool = True
+    _least: int = 0
     _runner: Callable[[Table, type], Mapping[str, Trigger]] = shared
     swaps: Swaps = attrs.field(init=False)
     teaching: Teaching = attrs.field(init=False)
@@ -339,6 +341,8 @@ class Answerer:
         self.swaps.succeed(link, now)
         assert swap is not None
         self._tell(told.SwapSuccess(swap.source))
+        if self._world.active() <= self._least:
+            return
         dropped = self._world.link_of(swap.drop)
         facts = None if dropped is None else self._world.facts(dropped)
         # The peer may be gone, be trusted by now, or be the very one that was dialled.

@@ -325,6 +325,8 @@ class Maintenance:
             restrict.
         swaps: whether to propose swaps.
         at_once: most dials in progress, 1 or more.
+        search: first wait of a search, in seconds.  Nodes whose waits are the same may
+            dial and refuse each other in step for ever: give each another one.
         runner: ``machine.shared``, or ``machine.compiled`` for simulations.
 
     Attributes:
@@ -341,6 +343,7 @@ class Maintenance:
     _private_mode: bool = attrs.field(default=False, alias="private_mode")
     _swaps: bool = attrs.field(default=True, alias="swaps")
     _at_once: int = attrs.field(default=AT_ONCE, alias="at_once")
+    _search: float = attrs.field(default=SEARCH_FIRST, alias="search")
     _runner: Callable[[Table, type], Mapping[str, Trigger]] = attrs.field(
         default=shared, alias="runner"
     )
@@ -361,13 +364,14 @@ class Maintenance:
     # Dials in progress, of this pass or one before.
     _dialling: dict[Point, None] = attrs.field(factory=dict[Point, None], init=False)
     # The search: how long to wait the next time, and when it may ask again.
-    _delay: float = attrs.field(default=SEARCH_FIRST, init=False)
+    _delay: float = attrs.field(init=False)
     _ask_at: float | None = attrs.field(default=None, init=False)
     # Connections that have still to go.
     _leaving: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Check what would make it spin, or do nothing."""
+        self._delay = self._search
         if self._idle_time is not None and not self._idle_time > 0:
             raise ValueError(f"idle time {self._idle_time} is not above 0")
         if self._at_once < 1:
@@ -453,7 +457,7 @@ class Maintenance:
         """
         self._dialling.pop(point, None)
         if ok:
-            self._delay = SEARCH_FIRST
+            self._delay = self._search
         if self.state is State.FILLING:
             self._advance(now)
 
@@ -495,7 +499,7 @@ class Maintenance:
         if not self.bounds.contain(active):
             self._since = now
             self._commands.append(Started(cause))
-        self._delay = SEARCH_FIRST
+        self._delay = self._search
         self._check(now)
 
     def _check(self, now: float) -> None:

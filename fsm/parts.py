@@ -17,7 +17,7 @@ from .bandwidth import UNIT_MAX, Shares
 from .discovery import Discovery
 from .diversity import Diversity
 from .local import Local
-from .maintenance import Bounds, Maintenance
+from .maintenance import SEARCH_FIRST, Bounds, Maintenance
 from .pool import Pool
 from .reception import Reception
 from .settings import Settings
@@ -94,6 +94,8 @@ def assemble(
         idle_time=idle_time,
         private_mode=settings.private_mode,
         swaps=limits.swap_linger is not None,
+        # Another one for each node, by more than what a network takes.
+        search=SEARCH_FIRST * (1.0 + settings.random_inside() / 4),
         runner=local.runner,
     )
     answerer = Answerer(
@@ -101,6 +103,7 @@ def assemble(
         limits.swap_linger,
         settings.private_mode,
         settings.discovers,
+        bounds.min_connections,
         local.runner,
     )
     discovery = None

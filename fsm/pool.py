@@ -10,14 +10,14 @@ own points     point         the 7 last ones
 =============  ============  ===========================================================
 
 Collection runs when something new comes to a full table, before it is entered.  Points go
-that were missed longest ago, those never tried last; peers of the lowest score, of equals
+that were missed longest ago, those never tried last; peers of the lowest score; of equals
 the newest, so that a flood of strangers drives out itself.  Who is trusted, and who is
-connected or about to, stays: only an operator's trust can exceed the bounds.
+connected or about to, stays: only they can exceed the bounds.
 
 Points that proved to be ourselves are never registered again by what others tell.
 
-Source: the pool module of the reference node, 2026; its table ends one above the target,
-and so does this one.
+Source: the pool module of the reference node, 2026; as there, a table ends one above what
+collection leaves, but never above its bound.
 """
 
 from __future__ import annotations
@@ -244,7 +244,9 @@ class Pool(Generic[Meta]):
         del self._by_peer[peer.peer_id]
         peer.disconnect(running.id_point, now, requested=requested)
         if point is not None:
-            del self._by_point[point.point]
+            # What was forgotten while it ran may have been entered anew.
+            if self._by_point.get(point.point) == link:
+                del self._by_point[point.point]
             point.disconnect(now, requested=requested)
         self._public.discard(link)
         self._public_with_port.discard(link)
@@ -313,7 +315,7 @@ class Pool(Generic[Meta]):
         if not excess:
             return
         eligible = (
-            (now if info.last_miss is None else info.last_miss, number, point)
+            (now if info.last_miss is None else info.last_miss, -number, point)
             for number, (point, info) in enumerate(self.known_points.items())
             if info.state is PointState.DISCONNECTED and not info.trusted
         )
@@ -347,4 +349,4 @@ def _excess(size: int, bounds: tuple[int, int] | None) -> int:
     """Return how many entries have to go before one more is entered."""
     if bounds is None or size < bounds[0]:
         return 0
-    return max(0, size - bounds[1])
+    return max(1, size - bounds[1])

@@ -141,6 +141,34 @@ def test_points_that_were_missed_longest_ago_go_first_and_untried_ones_last() ->
     assert GcPoints() in it.events
 
 
+def test_of_points_never_tried_the_newest_go_first() -> None:
+    it = pool()
+    for number in range(5):
+        it.register_point(point(number), 0.0)
+    # The table is full at four; one goes, then the fifth is entered.
+    assert list(it.known_points) == [point(number) for number in (0, 1, 2, 4)]
+
+
+def test_a_table_is_never_above_its_bound_even_if_collection_leaves_as_many() -> None:
+    same = attrs.evolve(Limits(), max_known_points=(4, 4), max_known_peer_ids=(4, 4))
+    it = pool(same)
+    for number in range(9):
+        it.register_point(point(number), 0.0)
+        it.register_peer(peer(number), 0.0)
+        assert len(it.known_points) == len(it.known_peers) == min(4, number + 1)
+
+
+def test_what_was_forgotten_and_entered_anew_outlives_the_old_connection() -> None:
+    it = pool()
+    running(it, 1, at=point(7))
+    it.unregister_point(point(7))
+    running(it, 2, at=point(7))
+    it.leave(1, 1.0, requested=False)
+    found = it.by_point(point(7))
+    assert found is not None
+    assert found.link == 2
+
+
 def test_whoever_is_trusted_or_busy_is_not_collected() -> None:
     it = pool()
     for number in range(3):
