@@ -54,6 +54,8 @@ from .sampling import sample
 
 #: Dials in progress at most, unless told otherwise.
 AT_ONCE: Final = 20
+#: Seconds after which a dial is no longer counted on, and another begun beside it.
+PATIENCE: Final = 1.0
 #: Points that one pass dials at most: peers can invent them without end.
 PASS_MAX: Final = 1000
 #: Seconds until points are looked for again, the first time and at most.
@@ -362,7 +364,8 @@ class Maintenance:
     _queue: deque[Point] = attrs.field(factory=deque[Point], init=False)
     _looked: float = attrs.field(default=0.0, init=False)
     # Dials in progress, of this pass or one before.
-    _dialling: dict[Point, None] = attrs.field(factory=dict[Point, None], init=False)
+    # Since when.
+    _dialling: dict[Point, float] = attrs.field(factory=dict[Point, float], init=False)
     # The search: how long to wait the next time, and when it may ask again.
     _delay: float = attrs.field(init=False)
     _ask_at: float | None = attrs.field(default=None, init=False)
@@ -535,7 +538,13 @@ class Maintenance:
         if active >= bounds.min_target:
             self._check(now)
             return
-        room = bounds.max_target - active - len(dialling)
+        # No more than are wanted, or a network that starts at once overruns itself; but
+        # most points are dead, and nobody waits for those.
+        young = [since for since in dialling.values() if now - since < PATIENCE]
+        room = min(
+            bounds.max_target - active - len(dialling),
+            bounds.min_target - active - len(young),
+        )
         looked = False
         while room > 0 and len(dialling) < self._at_once and len(self._seen) < PASS_MAX:
             if not self._queue:
@@ -548,9 +557,14 @@ class Maintenance:
             point = self._queue.popleft()
             if point in self._seen or point in dialling:
                 continue
-            self._seen[point] = dialling[point] = None
+            self._seen[point] = None
+            dialling[point] = now
+            young.append(now)
             self._commands.append(Fill(point))
             room -= 1
+        if young:
+            at = young[0] + PATIENCE
+            self._deadline = at if self._deadline is None else min(self._deadline, at)
         if dialling:
             return
         if active < bounds.min_threshold:

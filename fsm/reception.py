@@ -150,6 +150,10 @@ class Reception(Generic[M, Meta]):
     _pending: Counts[Prefix] = attrs.field(init=False)
     _chosen: tuple[Point, ...] = attrs.field(default=(), init=False)
     _chosen_at: float = attrs.field(default=-math.inf, init=False)
+    # Of those, what somebody in a scope is told.
+    _told: dict[Scope, tuple[Point, ...]] = attrs.field(
+        factory=dict[Scope, "tuple[Point, ...]"], init=False
+    )
     _accepts: Ration[Prefix] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -451,7 +455,12 @@ class Reception(Generic[M, Meta]):
                 NACK_POINTS,
                 banned=lambda point: self.acl.is_banned(point.address, now),
             )
-        return tuple(point for point in self._chosen if may_teach(to, point))
+            self._told.clear()
+        scope = scope_of(to)
+        if scope not in self._told:
+            chosen = (point for point in self._chosen if may_teach(to, point))
+            self._told[scope] = tuple(chosen)
+        return self._told[scope]
 
     def _count(self, reason: Reason) -> None:
         self.refused[reason] = self.refused.get(reason, 0) + 1

@@ -28,6 +28,7 @@ function for it that nothing calls: its nodes gossip any address.
 from __future__ import annotations
 
 import enum
+import functools
 from typing import Final
 
 from ..spec.address import Address
@@ -109,6 +110,8 @@ def carried(address: Address) -> Address:
     return address
 
 
+# A node is told of the same addresses again and again.
+@functools.lru_cache(maxsize=4096)
 def scope_of(address: Address) -> Scope:
     """Say how far an address reaches."""
     address = carried(address)

@@ -38,6 +38,7 @@ of 2019; limits of 51 bytes from 2026.
 
 from __future__ import annotations
 
+import functools
 import re
 import struct
 from collections.abc import Callable
@@ -57,6 +58,8 @@ DEFAULT_PORT: Final = 9732
 #: Bytes of the longest point on the wire, its length prefix included.
 POINT_MAX_SIZE: Final = 51
 PORT_MAX: Final = 0xFFFF
+#: How many points' texts are remembered, in each direction.
+POINTS_CACHED: Final = 4096
 
 _U32: Final = struct.Struct(">I")
 
@@ -172,6 +175,27 @@ _new_point: Final = cast(
 )
 
 
+# The same points are told again and again, by and to everybody.
+@functools.lru_cache(maxsize=POINTS_CACHED)
+def _canonical(text: bytes) -> Point | None:
+    """Read a point in canonical form; None if it is not."""
+    host, _, port = text.rpartition(b":")
+    if not port.isdigit() or len(port) > 5 or (number := int(port)) > PORT_MAX:
+        return None
+    if host[:1] == b"[" and host[-1:] == b"]":
+        value = parse_v6(host[1:-1].decode("latin-1"))
+    else:
+        value = parse_v4(host)
+    # As `Point(...)` does it, less one Python frame.
+    return None if value is None else _new_point(Point, (Address(value), number))
+
+
+@functools.lru_cache(maxsize=POINTS_CACHED)
+def _written(point: Point) -> bytes:
+    text = str(point).encode("ascii")
+    return _U32.pack(len(text)) + text
+
+
 class PointType(BinaryType[Point]):
     """A point on the wire; see the module's table."""
 
@@ -186,16 +210,10 @@ class PointType(BinaryType[Point]):
         if head <= reader.end:
             end = head + _U32.unpack_from(data, start)[0]
             if end <= reader.end and end - start <= POINT_MAX_SIZE:
-                host, _, port = data[head:end].rpartition(b":")
-                if port.isdigit() and len(port) < 6 and (number := int(port)) <= PORT_MAX:
-                    if host[:1] == b"[" and host[-1:] == b"]":
-                        value = parse_v6(host[1:-1].decode("latin-1"))
-                    else:
-                        value = parse_v4(host)
-                    if value is not None:
-                        reader.pos = end
-                        # As `Point(...)` does it, less one Python frame.
-                        return _new_point(Point, (Address(value), number))
+                point = _canonical(bytes(data[head:end]))
+                if point is not None:
+                    reader.pos = end
+                    return point
         return self._read_any(reader)
 
     def _read_any(self, reader: Reader) -> Point:
@@ -222,9 +240,7 @@ class PointType(BinaryType[Point]):
         if type(value.port) is not int or not 0 <= value.port <= PORT_MAX:
             raise EncodeError(f"port {value.port} is not in 0..{PORT_MAX}")
         check_range(value.address)
-        text = str(value).encode("ascii")
-        out += _U32.pack(len(text))
-        out += text
+        out += _written(value)
 
     def describe(self) -> dict[str, Any]:
         """Length, text, limit."""

@@ -22,6 +22,7 @@ from tezos_p2p.fsm.maintenance import (
     AT_ONCE,
     GAP,
     PASS_MAX,
+    PATIENCE,
     SEARCH_FIRST,
     SEARCH_MAX,
     TABLE,
@@ -464,9 +465,21 @@ def test_dials_in_progress_are_bounded(at_once: int):
     town = Town(known=400, at_once=at_once)
     town.alive = lambda it: it.address % 3 == 0
     town.start().run(200.0)
+    assert town.most_dialling == min(at_once, 36)
+    assert town.most_committed <= 36
+    assert town.active() == 36
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 20, 60, 1000])
+def test_beside_dials_that_take_long_others_are_begun(at_once: int):
+    town = Town(known=400, at_once=at_once)
+    town.delay = 10.0
+    town.start().run(PATIENCE - 0.01)
+    assert town.most_dialling == min(at_once, 36)
+    town.run(PATIENCE + 0.01)
     assert town.most_dialling == min(at_once, 68)
-    assert town.most_committed <= 68
-    assert town.active() >= 36
+    town.run(9.9)
+    assert town.most_dialling == town.most_committed == min(at_once, 68)
 
 
 def test_dials_begun_before_count_when_the_next_run_dials():

@@ -375,6 +375,18 @@ def in_bounds(sim):
     ]
 
 
+def settles(sim):
+    """Run until all are within their bounds at once, for one maintenance run at most.
+
+    Between the least that is acceptable and the threshold below which peers are looked
+    for, whom a swap took a connection from waits for the next run.
+    """
+    end = sim.now + 130.0
+    while in_bounds(sim) and sim.now < end:
+        sim.run(10.0)
+    return not in_bounds(sim)
+
+
 def components(sim):
     """Return how many parts the network has that cannot reach each other."""
     left = {host.number for host in sim.hosts if host.up}
@@ -404,8 +416,8 @@ def test_a_hundred_join_a_network_of_ten_at_once():
     sim.run(60.0)
     for number in range(10, 110):
         sim.add(point(number), node(number, number % 10))
-    sim.run(300.0)
-    assert in_bounds(sim) == []
+    sim.run(170.0)
+    assert settles(sim)
     for host in sim.hosts:
         check(host)
 
@@ -424,8 +436,6 @@ def test_a_tenth_leaving_and_coming_every_minute_keeps_nobody_alone():
         sim.run(60.0)
         alone += [active for active in actives(sim) if not active]
     assert alone == []
-    # Between the least that is acceptable and the threshold below which peers are looked
-    # for, whom a swap took a connection from waits for the next run.
     sim.run(60.0)
     since = {}
     for _ in range(60):

@@ -11,7 +11,7 @@ from scenes import IDLE, Bad, dial, idle_nodes, kinds, limits, neighbours, part,
 
 from tezos_p2p.fsm.admission import State
 from tezos_p2p.fsm.machine import LocalProtocolError
-from tezos_p2p.fsm.maintenance import AT_ONCE
+from tezos_p2p.fsm.maintenance import AT_ONCE, PATIENCE
 from tezos_p2p.spec.limits import Limits
 from tezos_p2p.spec.message import Advertise, Bootstrap
 from tezos_p2p.spec.pool_events import (
@@ -204,7 +204,7 @@ def test_points_that_never_answer_do_not_delay_the_others():
     idle_nodes(sim, range(1, 7))
     known = (*range(20, 24), *range(1, 7))
     target = sim.add(point(0), node(0, *known, limits=ROOMY))
-    sim.run(1.0)
+    sim.run(PATIENCE + 1.0)
     assert target.node.pool.active >= 4
     sim.run(15.0)
     assert target.node.pool.active >= 5
