@@ -38,6 +38,7 @@ check: $(VENV)/dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy --strict tests/fsm/typed_application.py
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	PYTHONPATH=tests/pkgview $(BIN)/lint-imports --no-logo
 	$(BIN)/python -m tezos_p2p.fsm.diagram --output diagrams --check

@@ -2,18 +2,19 @@
 
 A driver carries commands out, in order, and decides nothing.
 
-=======  ===============================================================================
-command  to be done
-=======  ===============================================================================
-Dial     open a TCP connection to the point; report ``link_made`` or ``link_lost``
-Write    ask once for ``data_to_send`` and write it
-Read     read again: the allowance was 0, and is not any more
-Shut     when all that was written has left, shut the writing side down
-Close    close the socket now, whatever has not left yet; report ``link_lost``
-Wake     wake who waits on this link: there is something to pull, or its state changed
-Accept   accept connections, or stop until further notice
-Shout    send a datagram to the local network
-=======  ===============================================================================
+==========  ============================================================================
+command     to be done
+==========  ============================================================================
+Dial        open a TCP connection to the point; report ``link_made`` or ``link_lost``
+Write       ask once for ``data_to_send`` and write it
+Read        read again: the allowance was 0, and is not any more
+Shut        when all that was written has left, shut the writing side down
+Close       close the socket now, whatever has not left yet; report ``link_lost``
+Wake        wake who waits on this link: there is something to pull, or its state changed
+Accept      accept connections, or stop until further notice
+Shout       send a datagram to the local network
+Maintained  tell whoever called ``maintain`` that the run is over
+==========  ============================================================================
 
 A link is one TCP connection: a number, never used twice.  After ``link_lost`` there is
 no Close for it: what was reported is gone, and its socket the driver's to close.
@@ -98,7 +99,18 @@ class Shout:
     data: bytes
 
 
+@attrs.frozen
+class Maintained:
+    """Tell who asked for maintenance: the run is over.
+
+    Attributes:
+        within: whether the number of connections is within its bounds now.
+    """
+
+    within: bool
+
+
 #: Any command about connections.
 Command = Dial | Write | Read | Shut | Close | Wake | Accept
 #: Any command of a node.
-NodeCommand = Command | Shout
+NodeCommand = Command | Shout | Maintained

@@ -98,12 +98,16 @@ _PASSING: Final = frozenset(
         errno.EAGAIN,
         errno.ECONNABORTED,
         errno.ECONNRESET,
+        errno.EHOSTDOWN,
         errno.EHOSTUNREACH,
         errno.EINTR,
         errno.ENETUNREACH,
+        errno.ENOPROTOOPT,
+        errno.EOPNOTSUPP,
         errno.EPERM,
         errno.EPROTO,
         errno.ETIMEDOUT,
+        getattr(errno, "ENONET", errno.EHOSTUNREACH),  # Linux alone has it
     }
 )
 

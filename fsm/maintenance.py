@@ -49,6 +49,7 @@ import attrs
 
 from ..spec.limits import Limits, Thresholds
 from ..spec.point import Point
+from .commands import Maintained
 from .machine import RUNNERS, LocalProtocolError, Row, States, Table, Trigger, shared
 from .sampling import sample
 
@@ -243,17 +244,6 @@ class Ended:
     """
 
     duration: float
-
-
-@attrs.frozen
-class Maintained:
-    """Tell who asked by `Maintenance.request`: the run is over.
-
-    Attributes:
-        within: whether the number is within its bounds now.
-    """
-
-    within: bool
 
 
 #: Whatever `Maintenance.next_command` gives.

@@ -43,16 +43,17 @@ from . import maintenance as upkeep
 from .acl import Acl
 from .admission import State
 from .answerer import Answerer
-from .commands import Accept, NodeCommand, Shout
+from .commands import Accept, Maintained, NodeCommand, Shout
 from .discovery import Discovery
 from .diversity import Diversity
+from .facts import Begun, Heard, Over
 from .inbox import Inbox, Item
 from .local import Local
 from .machine import LocalProtocolError
 from .maintenance import Maintenance
 from .parts import assemble
 from .pool import Pool, Running
-from .reception import Begun, Heard, Over, Reception
+from .reception import Reception
 from .settings import Settings
 from .steward import Kick, Steward, kick_all
 from .surroundings import Surroundings
@@ -67,6 +68,7 @@ _WELCOME: Final = -3
 _MAINTENANCE: Final = -4
 _ANSWERER: Final = -5
 _DISCOVERY: Final = -6
+_DIVERSITY: Final = -7
 _USER: Final = Disconnection(Reason.USER)
 _TRIMMED: Final = Disconnection(Reason.MAINTENANCE_TOO_MANY)
 _SWAPPED: Final = Disconnection(Reason.PEER_SWAPPED)
@@ -231,9 +233,17 @@ class Node(Generic[M, Meta]):
                 self.maintenance.handle_timeout(now)
             elif key == _DISCOVERY and self._discovery is not None:
                 self._discovery.handle_timeout(now)
+            elif key == _DIVERSITY:
+                self._test(now)
             else:
                 self._answerer.handle_timeout(now)
         self._follow(now)
+
+    def _test(self, now: float) -> None:
+        """Dial a point that a newcomer would drive out, to see if it is still there."""
+        point = None if self._diversity is None else self._diversity.next_test(now)
+        if point is not None and point in self.pool.known_points and not self._stopped:
+            self._dial(point, now)  # or not, if it may not be
 
     # -- commands of the application ---------------------------------------------------
 
@@ -318,7 +328,11 @@ class Node(Generic[M, Meta]):
         self._follow(now)
 
     def maintain(self, now: float) -> None:
-        """Look after the number of connections now."""
+        """Look after the number of connections now; a `Maintained` command follows.
+
+        Raises:
+            LocalProtocolError: not started, stopped, or there is no maintenance.
+        """
         self.maintenance.request(now)
         self._follow(now)
 
@@ -382,11 +396,7 @@ class Node(Generic[M, Meta]):
 
     def census(self) -> dict[State, int]:
         """Return how many links are in which state; those that are gone aside."""
-        found = dict.fromkeys(State, 0)
-        for attempt in self._reception.attempts.values():
-            found[attempt.state] += 1
-        del found[State.GONE]
-        return found
+        return self._reception.census()
 
     # -- what follows ------------------------------------------------------------------
 
@@ -407,6 +417,8 @@ class Node(Generic[M, Meta]):
         timers.set(_WELCOME, self._welcome.next_timeout())
         timers.set(_MAINTENANCE, self.maintenance.next_timeout())
         timers.set(_ANSWERER, self._answerer.next_timeout())
+        if self._diversity is not None:
+            timers.set(_DIVERSITY, self._diversity.next_timeout())
 
     def _tell_all(self, now: float) -> bool:
         """Tell the workers what has become of links."""
@@ -428,7 +440,8 @@ class Node(Generic[M, Meta]):
                     self._answerer.received(attempt.link, message, now)
                 case _:
                     if self._settings.discovers:
-                        self._learn(self._answerer.teaching.sift(*fact.told, now), now)
+                        points = self._answerer.teaching.sift(*fact.told, now)
+                        self.pool.learn(points, now)
         if self.pool.news != self._news:
             self._news = self.pool.news
             self.maintenance.met(now)
@@ -436,13 +449,14 @@ class Node(Generic[M, Meta]):
 
     def _settled(self, attempt: Any, ran: bool, now: float) -> None:
         """An attempt has come to run, or is over; ``ran``: it has, at any time."""
+        ours, attempt.known = not (attempt.incoming or attempt.known), True
+        if ours and attempt.swaps:
+            self._answerer.swapped(attempt.link if ran else None, now)
+            self._answer(now)  # who is swapped goes before anybody counts
         if ran:  # first, or maintenance would think that the dial brought nobody
             self.maintenance.active_changed(self.pool.active, now)
-        if not attempt.incoming and not attempt.known:
-            attempt.known = True
+        if ours:
             self.maintenance.dialled(attempt.remote_point, ran, now)
-            if attempt.swaps:
-                self._answerer.swapped(attempt.link if ran else None, now)
 
     def _maintain(self, now: float) -> bool:
         """Carry out what maintenance wants."""
@@ -465,6 +479,8 @@ class Node(Generic[M, Meta]):
                     self._answerer.swap(now)
                 case upkeep.Collect():
                     self.acl.collect(now)
+                case Maintained():
+                    self._traffic.commands.append(command)
                 case upkeep.TooFew():
                     self._reception.events.append(TooFewConnections())
                 case upkeep.TooMany():
@@ -483,7 +499,7 @@ class Node(Generic[M, Meta]):
                     taken = self._put(link, message, now)
                     self._answerer.replied(command, taken, now)
                 case answers.Learn(_, points):
-                    self._learn(points, now)
+                    self.pool.learn(points, now)
                 case answers.Connect(point):
                     dialled = self._dial(point, now)
                     if isinstance(dialled, int):
@@ -503,10 +519,6 @@ class Node(Generic[M, Meta]):
         if isinstance(link, int) and self._diversity is not None:
             self._diversity.dialled(link, point, now)
         return link
-
-    def _learn(self, points: Iterable[Point], now: float) -> None:
-        for point in points:
-            self.pool.register_new_point(point, now)
 
     def _treat(self, running: Running[Meta], now: float) -> None:
         peer, settings = running.peer, self._settings

@@ -5,6 +5,7 @@ Source: the limits and thresholds of the reference node, 2026.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -15,9 +16,10 @@ from .admission import Rules
 from .answerer import Answerer
 from .bandwidth import UNIT_MAX, Shares
 from .discovery import Discovery
-from .diversity import Diversity
+from .diversity import Diversity, Eviction
 from .local import Local
 from .maintenance import SEARCH_FIRST, Bounds, Maintenance
+from .point import PointInfo
 from .pool import Pool
 from .reception import Reception
 from .settings import Settings
@@ -62,6 +64,7 @@ def assemble(
         settings.random,
         settings.backoff,
         local.runner,
+        *(() if diversity is None else (_keeper(diversity),)),
     )
     up, down = limits.max_upload_speed, limits.max_download_speed
     traffic = Traffic[M](
@@ -111,6 +114,15 @@ def assemble(
         discovery = Discovery(local.identity.peer_id, local.port, local.runner)
     welcome = Welcome(local.runner)
     return Parts(traffic, reception, welcome, maintenance, answerer, discovery, world)
+
+
+def _keeper(diversity: Diversity) -> Callable[[PointInfo, float], bool]:
+    def worth_keeping(info: PointInfo, now: float) -> bool:
+        seen = None if info.last_seen is None else info.last_seen.at
+        advice = diversity.may_evict(info.point, seen, info.last_miss, now)
+        return advice is not Eviction.YES
+
+    return worth_keeping
 
 
 def _shares(speed: int | None, settings: Settings[Any]) -> Shares:

@@ -76,7 +76,7 @@ class Backoff:
         factor: how much longer each time, 1 or more.
         initial: after the first failure, 0 or more.
         after_disconnection: after a connection that ran, 0 or more.
-        cap: no wait grows beyond it, 0 or more.
+        cap: no wait after a failure is longer, 0 or more.
 
     Raises:
         ValueError: every value that is out of range, at once.
@@ -300,6 +300,7 @@ class PointInfo:
 
     def _leave_after_failure(self, now: float) -> None:
         delay = self.backoff.initial if self._delay is None else self._delay
+        delay = min(delay, self.backoff.cap)
         self.retry_at = now + delay
         self._delay = self.backoff.longer(delay)
         self.link = self.peer_id = None

@@ -28,11 +28,9 @@ from typing import Any, Final, TypeVar
 
 import attrs
 
-Meta = TypeVar("Meta")
+from .bandwidth import WEIGHT_MAX, WEIGHT_MIN
 
-#: Least and greatest weight of a share: nobody is starved, nobody takes everything.
-WEIGHT_MIN: Final = 1 / 64
-WEIGHT_MAX: Final = 64.0
+Meta = TypeVar("Meta")
 
 
 def _check_weight(
@@ -69,9 +67,9 @@ class Treatment:
     """How one peer is treated.
 
     Attributes:
-        weight_up: its share of what we send, relative to others' weights; 1/64 to 64.
+        weight_up: its share of what we send, relative to others' weights; 0.1 to 10.
         cap_up: most bytes a second that we send to it, or None.
-        weight_down: its share of what we read; 1/64 to 64.
+        weight_down: its share of what we read; 0.1 to 10.
         cap_down: most bytes a second that we read from it, or None.
         may_swap: whether it may propose swaps, and is asked for some.
 

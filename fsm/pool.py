@@ -12,7 +12,8 @@ own points     point         the 7 last ones
 Collection runs when something new comes to a full table, before it is entered.  Points go
 that were missed longest ago, those never tried last; peers of the lowest score; of equals
 the newest, so that a flood of strangers drives out itself.  Who is trusted, and who is
-connected or about to, stays: only they can exceed the bounds.
+connected or about to, stays: only they can exceed the bounds.  Points that are worth
+keeping, which somebody else decides, go after all others.
 
 Points that proved to be ourselves are never registered again by what others tell.
 
@@ -25,7 +26,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Generic, TypeVar
 
 import attrs
@@ -83,6 +84,10 @@ class Running(Generic[Meta]):
         return self.peer.trusted or (self.point is not None and self.point.trusted)
 
 
+def _nobody(_info: PointInfo, _now: float) -> bool:
+    return False
+
+
 @attrs.define(eq=False)
 class Pool(Generic[Meta]):
     """The tables of one node.
@@ -97,6 +102,8 @@ class Pool(Generic[Meta]):
         random: for lists of points and for choices among connections.
         backoff: of points.
         runner: ``machine.shared``, or ``machine.compiled`` for simulations.
+        worth_keeping: of a point that is not connected, and the present: whether others
+            should leave a full table before it.
 
     Attributes:
         known_points: in order of registration.
@@ -112,6 +119,7 @@ class Pool(Generic[Meta]):
     _random: Random
     _backoff: Backoff = attrs.field(factory=Backoff)
     _runner: Callable[..., Mapping[str, Trigger]] = shared
+    _worth_keeping: Callable[[PointInfo, float], bool] = _nobody
     known_points: dict[Point, PointInfo] = attrs.field(
         factory=dict[Point, PointInfo], init=False
     )
@@ -169,6 +177,11 @@ class Pool(Generic[Meta]):
     def register_new_point(self, point: Point, now: float) -> PointInfo | None:
         """Enter a point that somebody tells of; None if it is one of our own."""
         return None if self.is_own(point) else self.register_point(point, now)
+
+    def learn(self, points: Iterable[Point], now: float) -> None:
+        """Enter points that somebody told."""
+        for point in points:
+            self.register_new_point(point, now)
 
     def unregister_point(self, point: Point) -> None:
         """Forget a point, whatever its state; harmless if it is not known."""
@@ -314,12 +327,18 @@ class Pool(Generic[Meta]):
         excess = _excess(len(self.known_points), self._limits.max_known_points)
         if not excess:
             return
+        keep = self._worth_keeping
         eligible = (
-            (now if info.last_miss is None else info.last_miss, -number, point)
+            (
+                keep(info, now),
+                now if info.last_miss is None else info.last_miss,
+                -number,
+                point,
+            )
             for number, (point, info) in enumerate(self.known_points.items())
             if info.state is PointState.DISCONNECTED and not info.trusted
         )
-        for _, _, point in heapq.nsmallest(excess, eligible):
+        for _, _, _, point in heapq.nsmallest(excess, eligible):
             del self.known_points[point]
         self.events.append(GcPoints())
 

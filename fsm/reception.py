@@ -10,7 +10,6 @@ Source: the connect handler of the reference node, 2026.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from typing import Final, Generic, TypeVar, cast
 
@@ -26,8 +25,7 @@ from ..spec.events import (
     Established,
     SendReady,
 )
-from ..spec.identity import PeerId
-from ..spec.message import ControlMessage, MessageCodec
+from ..spec.message import MessageCodec
 from ..spec.motive import Motive
 from ..spec.point import ConnectionId, Point
 from ..spec.pool_events import PoolEvent
@@ -45,67 +43,28 @@ from .admission import (
     refusal,
     wrong_identity,
 )
+from .chosen import Chosen
 from .connection import Connection
 from .diversity import Diversity
+from .facts import Begun, Fact, Heard, Over, Taught
 from .inbox import Inbox, Joined, Left, Message, Ready
 from .local import Local
 from .pool import Pool, Running
 from .prefix import Prefix, prefix_of
 from .ration import Counts, Ration
-from .scope import Scope, may_teach, scope_of
+from .scope import Scope, scope_of
 from .settings import Settings
 from .traffic import Traffic
 
 M = TypeVar("M")
 Meta = TypeVar("Meta")
 
-#: Points in a nack, and seconds for which they are not chosen anew.
-NACK_POINTS: Final = 50
-NACK_FRESH: Final = 1.0
 #: Accepts per second and in one go from one prefix, and prefixes that are remembered.
 ACCEPT_RATE: Final = 2.0
 ACCEPT_BURST: Final = 20
 ACCEPT_PREFIXES: Final = 4096
 #: One prefix may hold so great a part of the handshakes in progress.
 PREFIX_SHARE: Final = 4
-
-
-@attrs.frozen
-class Begun(Generic[Meta]):
-    """A link runs."""
-
-    attempt: Attempt[Meta]
-    running: Running[Meta]
-
-
-@attrs.frozen
-class Over(Generic[Meta]):
-    """A link is over; ``ran``: it was running."""
-
-    attempt: Attempt[Meta]
-    ran: bool
-
-
-@attrs.frozen
-class Heard(Generic[Meta]):
-    """A message of this layer itself."""
-
-    attempt: Attempt[Meta]
-    message: ControlMessage
-
-
-@attrs.frozen
-class Taught:
-    """Points that somebody has told us of, with a refusal."""
-
-    source: Address
-    peer_id: PeerId
-    points: tuple[Point, ...]
-
-    @property
-    def told(self) -> tuple[Address, PeerId, tuple[Point, ...]]:
-        """By whom at which address, and of what."""
-        return self.source, self.peer_id, self.points
 
 
 @attrs.define(eq=False)
@@ -144,16 +103,9 @@ class Reception(Generic[M, Meta]):
     events: deque[PoolEvent] = attrs.field(init=False)
     refused: dict[Reason, int] = attrs.field(factory=dict[Reason, int], init=False)
     places: Places = attrs.field(init=False)
-    _facts: deque[Begun[Meta] | Over[Meta] | Heard[Meta] | Taught] = attrs.field(
-        factory=deque[Begun[Meta] | Over[Meta] | Heard[Meta] | Taught], init=False
-    )
+    _facts: deque[Fact[Meta]] = attrs.field(factory=deque[Fact[Meta]], init=False)
     _pending: Counts[Prefix] = attrs.field(init=False)
-    _chosen: tuple[Point, ...] = attrs.field(default=(), init=False)
-    _chosen_at: float = attrs.field(default=-math.inf, init=False)
-    # Of those, what somebody in a scope is told.
-    _told: dict[Scope, tuple[Point, ...]] = attrs.field(
-        factory=dict[Scope, "tuple[Point, ...]"], init=False
-    )
+    _chosen: Chosen = attrs.field(init=False)
     _accepts: Ration[Prefix] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -163,9 +115,10 @@ class Reception(Generic[M, Meta]):
         self.events = self.pool.events
         self.places = Places(runner=self._local.runner)
         self._pending = Counts(limits.max_incoming_connections)
+        self._chosen = Chosen(self._choose)
         self._accepts = Ration(ACCEPT_RATE, ACCEPT_BURST, ACCEPT_PREFIXES)
 
-    def next_fact(self) -> Begun[Meta] | Over[Meta] | Heard[Meta] | Taught | None:
+    def next_fact(self) -> Fact[Meta] | None:
         """Return the oldest fact that the node was not told yet, or None."""
         return self._facts.popleft() if self._facts else None
 
@@ -214,7 +167,7 @@ class Reception(Generic[M, Meta]):
             link, True, remote, self.pool, self.places
         )
         attempt.arrive()
-        self._pending.add(prefix_of(remote.address), link)
+        self._pending.add(self._prefix_of(remote.address), link)
         self.attend(link, now)
         return link
 
@@ -229,7 +182,7 @@ class Reception(Generic[M, Meta]):
         address, limits = remote.address, self._local.limits
         if self.acl.is_banned(address, now):
             return Reason.INCOMING_CONNECTION_BANNED
-        prefix = prefix_of(address)
+        prefix = self._prefix_of(address)
         most = limits.max_incoming_connections
         if not (self.acl.is_exempt(address) or scope_of(address) is Scope.LOOPBACK):
             if not self._accepts.take(prefix, now):
@@ -243,6 +196,12 @@ class Reception(Generic[M, Meta]):
             why = Disconnection(Reason.INCOMING_CONNECTION_TOO_MANY)
             self.close(victim, why, now)
         return None
+
+    def _prefix_of(self, address: Address) -> Prefix:
+        """Return for whom an address stands: who is exempt stands for nobody else."""
+        if self.acl.is_exempt(address):
+            return Prefix.of(address)
+        return prefix_of(address)
 
     # -- one link ----------------------------------------------------------------------
 
@@ -355,7 +314,7 @@ class Reception(Generic[M, Meta]):
             self.events.append(told.RejectingRequest(*request))
             # A nack of version 0 has no list.
             listed = remote.message.version.p2p_version > 0
-            others = self.advertised(address, now) if listed else ()
+            others = self._chosen.points(address, now) if listed else ()
             connection.refuse(verdict, others, now)
         elif verdict is not None:
             connection.close(verdict, now)
@@ -443,24 +402,23 @@ class Reception(Generic[M, Meta]):
                 others = error.facts.get("alternative_points", ())
                 self._facts.append(Taught(point.address, peer.peer_id, others))
 
-    # -- points ------------------------------------------------------------------------
+    # -- aside -------------------------------------------------------------------------
 
-    def advertised(self, to: Address, now: float) -> tuple[Point, ...]:
-        """Return points for somebody at an address."""
+    def _choose(self, most: int, now: float) -> tuple[Point, ...]:
+        """Return points that anybody may be told."""
         if not self._settings.discovers:
             return ()
-        if now - self._chosen_at >= NACK_FRESH:
-            self._chosen_at = now
-            self._chosen = self.pool.advertised(
-                NACK_POINTS,
-                banned=lambda point: self.acl.is_banned(point.address, now),
-            )
-            self._told.clear()
-        scope = scope_of(to)
-        if scope not in self._told:
-            chosen = (point for point in self._chosen if may_teach(to, point))
-            self._told[scope] = tuple(chosen)
-        return self._told[scope]
+        return self.pool.advertised(
+            most, banned=lambda point: self.acl.is_banned(point.address, now)
+        )
+
+    def census(self) -> dict[State, int]:
+        """Return how many links are in which state; those that are gone aside."""
+        found = dict.fromkeys(State, 0)
+        for attempt in self.attempts.values():
+            found[attempt.state] += 1
+        del found[State.GONE]
+        return found
 
     def _count(self, reason: Reason) -> None:
         self.refused[reason] = self.refused.get(reason, 0) + 1

@@ -23,7 +23,17 @@ from ..spec.point import Point
 from ..spec.reasons import Direction, Disconnection, ErrorKind, P2pError, Reason
 from . import endings
 from .bandwidth import UNIT_MAX, Shares
-from .commands import Accept, Close, Dial, NodeCommand, Read, Shout, Shut, Write
+from .commands import (
+    Accept,
+    Close,
+    Dial,
+    Maintained,
+    NodeCommand,
+    Read,
+    Shout,
+    Shut,
+    Write,
+)
 from .connection import READ_SIZE, Connection
 from .lifecycle import State
 from .policy import Treatment
@@ -229,7 +239,7 @@ class Traffic(Generic[M]):
         """Return what the driver has to do next, or None."""
         while self.commands:
             command = self.commands.popleft()
-            if isinstance(command, (Accept, Shout)):
+            if isinstance(command, (Accept, Shout, Maintained)):
                 return command
             # A link may have been lost since.
             line = self.lines.get(command.link)

@@ -29,7 +29,17 @@ from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
-from ..fsm.commands import Accept, Close, Dial, Read, Shout, Shut, Wake, Write
+from ..fsm.commands import (
+    Accept,
+    Close,
+    Dial,
+    Maintained,
+    Read,
+    Shout,
+    Shut,
+    Wake,
+    Write,
+)
 from ..fsm.node import Node
 from ..spec.address import Address
 from ..spec.point import Point
@@ -91,6 +101,8 @@ class Host(Generic[M, Meta]):
         up: whether it is there at all.
         items: what its application has pulled, if it keeps it.
         pulls: whether its application pulls at all.
+        maintained: whether connections were within bounds at the end of the last run of
+            maintenance; None before the first.
     """
 
     number: int
@@ -100,6 +112,7 @@ class Host(Generic[M, Meta]):
     accepts: bool = True
     items: list[Any] | None = None
     pulls: bool = True
+    maintained: bool | None = None
     ends: dict[int, _End] = attrs.field(factory=dict[int, _End])
     armed: float | None = None
     next_port: int = 0
@@ -231,6 +244,8 @@ class Network(Generic[M, Meta]):
                 host.accepts = on
             case Wake():
                 pass
+            case Maintained(within):
+                host.maintained = within
             case Shout(data):
                 for other in self.hosts:
                     if other is not host and other.up:

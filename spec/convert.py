@@ -162,3 +162,5 @@ def structure(text: str, kind: type[T], name: str) -> T:
         faults = cattrs.transform_error(exc, path="$", format_exception=_phrase)
         parts = (fault.rpartition(" @ $") for fault in faults)
         raise ShapeError([f"{name}{path}: {what}" for what, _, path in parts]) from None
+    except ValueError as exc:  # of a hook for the document as a whole
+        raise ShapeError([f"{name}: {exc}"]) from None

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from .address import ADDRESS
 from .block import LOCATOR
+from .datagram import DATAGRAM
 from .hello import ANSWER, CONNECTION_MESSAGE, CONNECTION_METADATA
 from .limits import limit_table
 from .merkle import MERKLE_PATH
@@ -44,6 +45,7 @@ LAYOUTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "point": POINT.describe(),
     "address": ADDRESS.describe(),
     "connection-id": CONNECTION_ID.describe(),
+    "discovery-datagram": DATAGRAM.describe(),
     # The payloads of the shell's messages, and what they hold.
     **{
         name.lower().replace("_", "-"): case.type.describe()

@@ -56,6 +56,8 @@ Counter = NewType("Counter", int)
 #: universe will last.  Longer ones cost more than they can mean.
 COUNTER_DIGITS_MAX: Final = 100
 
+#: The greatest counter.
+COUNT_MAX: Final = 10**COUNTER_DIGITS_MAX - 1
 _DIGITS: Final = re.compile(r"[0-9]+")
 _NONE: Final = Counter(0)
 
@@ -209,7 +211,7 @@ class TezosMetadata:
 
         Args:
             path: names with dots between, such as ``requests.sent.branch``.
-            count: by how much, 0 or more.
+            count: by how much, 0 or more; the counter stops at `COUNT_MAX`.
 
         Raises:
             ValueError: no counter has that name, or ``count`` is negative.
@@ -225,7 +227,7 @@ def _plus(record: T, names: list[str], count: int, path: str) -> T:
     value = getattr(record, name) if name in _names_of(type(record)) else None
     if value is None or isinstance(value, int) != (not rest):
         raise ValueError(f"{path!r} is no counter")
-    new = value + count if not rest else _plus(value, rest, count, path)
+    new = min(value + count, COUNT_MAX) if not rest else _plus(value, rest, count, path)
     return cast("T", attrs.evolve(cast("Any", record), **{name: new}))
 
 

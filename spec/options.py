@@ -8,7 +8,7 @@ that of the files.  Values are as JSON has them.
 kind         in a file, and as text (environment variables)
 ===========  ===========================================================================
 FLAG         ``true``, ``false``; as text also 1, 0, yes, no, on, off, in any case
-NUMBER       a number, finite; as text in decimal
+NUMBER       a number; as text in decimal
 COUNT        a whole number; as text in decimal
 TEXT         a text
 TEXTS        a list of texts; as text separated by commas or blanks, none for no texts
@@ -27,7 +27,6 @@ allows.  Where its codec takes no ``null`` for something that may be absent, our
 from __future__ import annotations
 
 import enum
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
@@ -196,7 +195,7 @@ def _wrong_limit(name: str, value: Any) -> str | None:
 
 
 def _is_number(value: object) -> bool:
-    return _is_count(value) or (type(value) is float and math.isfinite(value))
+    return _is_count(value) or type(value) is float
 
 
 def _is_count(value: object) -> bool:

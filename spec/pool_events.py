@@ -456,8 +456,10 @@ def pool_event_json(event: PoolEvent) -> dict[str, Any]:
         value = getattr(event, field.name)
         if value is not None:
             json[field.name] = _json_of(value)
-    if isinstance(event, RequestRejected) and event.id_point and event.peer_id:
-        json["identity"] = [json.pop("id_point"), json.pop("peer_id")]
+    if isinstance(event, RequestRejected):
+        who = [json.pop(name, None) for name in ("id_point", "peer_id")]
+        if None not in who:
+            json["identity"] = who
     return json
 
 

@@ -34,7 +34,7 @@ def peer(number: int) -> PeerId:
 
 
 def acl_of(**limits: float) -> Acl:
-    return Acl(Limits(**limits))  # type: ignore[arg-type]
+    return Acl(Limits(**limits))  # type: ignore[arg-type]  # any of its numbers
 
 
 HOME = at("192.0.2.7")

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tezos_p2p.fsm import LocalProtocolError
+from tezos_p2p.fsm.commands import Maintained
 from tezos_p2p.fsm.machine import RUNNERS
 from tezos_p2p.fsm.maintenance import (
     AT_ONCE,
@@ -34,7 +35,6 @@ from tezos_p2p.fsm.maintenance import (
     Drop,
     Ended,
     Fill,
-    Maintained,
     Maintenance,
     Started,
     State,

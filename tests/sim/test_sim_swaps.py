@@ -354,3 +354,20 @@ def test_everybody_swapping_with_everybody_loses_no_connection_for_good(seed):
         for host in sim.hosts
         for other in neighbours(sim, host)
     )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_swap_at_the_limit_drops_who_is_swapped_and_nobody_else(seed):
+    sim = Sim(seed, after_step=check)
+    # One above six is the most, and more than the threshold: maintenance would trim.
+    own = node(0, limits=limits(1, 4, 7), discovers=False, diversity=None, seed=seed)
+    host = sim.add(point(0), own, keeps=True)
+    idle_nodes(sim, range(1, 8), discovers=False)
+    for number in range(1, 7):
+        dial(sim, sim.hosts[number], 0)
+        sim.run(0.5)
+    put(sim, sim.hosts[1], 0, SwapRequest(point(7), identity(7).peer_id))
+    sim.run(3.0)
+    assert reasons(host) == [Reason.PEER_SWAPPED]
+    assert len(neighbours(sim, host)) == 6
+    assert 7 in neighbours(sim, host)

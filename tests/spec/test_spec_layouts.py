@@ -44,6 +44,7 @@ NAMES = [
     "point",
     "address",
     "connection-id",
+    "discovery-datagram",
     "get-current-branch",
     "current-branch",
     "deactivate",

@@ -1,0 +1,52 @@
+"""Which points somebody is told who is refused.
+
+Up to 50, of those that the node would tell a peer, and of those only the ones that may be
+told to whoever is at that address.  They are chosen anew once a second at most: a crowd
+of refusals must not cost a look at all points each.
+
+Source: the connect handler of the reference node, 2026, which chooses them each time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+
+from ..spec.address import Address
+from ..spec.point import Point
+from .scope import Scope, may_teach, scope_of
+
+#: Points in a nack, and seconds for which they are not chosen anew.
+NACK_POINTS: Final = 50
+NACK_FRESH: Final = 1.0
+
+
+@attrs.define(eq=False)
+class Chosen:
+    """Points for those who are refused.
+
+    Args:
+        choose: gives points to be told, of a number of points and the present.
+    """
+
+    _choose: Callable[[int, float], tuple[Point, ...]]
+    _at: float = attrs.field(default=-math.inf, init=False)
+    _points: tuple[Point, ...] = attrs.field(default=(), init=False)
+    # Of those, what somebody in a scope is told.
+    _told: dict[Scope, tuple[Point, ...]] = attrs.field(
+        factory=dict[Scope, "tuple[Point, ...]"], init=False
+    )
+
+    def points(self, to: Address, now: float) -> tuple[Point, ...]:
+        """Return points for somebody at an address."""
+        if now - self._at >= NACK_FRESH:
+            self._at, self._points = now, self._choose(NACK_POINTS, now)
+            self._told.clear()
+        scope = scope_of(to)
+        if scope not in self._told:
+            told = (point for point in self._points if may_teach(to, point))
+            self._told[scope] = tuple(told)
+        return self._told[scope]
