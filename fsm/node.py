@@ -261,29 +261,12 @@ class Node(Generic[M, Meta]):
         self._traffic.settle(running.link, now)
         return taken
 
-    def _put(self, link: int, message: Any, now: float) -> bool:
-        """Queue a message of this layer, if the link still carries any."""
-        if link not in self.pool.running or not self._reception.is_open(link):
-            return False
-        taken = self._reception.connection(link).send(message)
-        self._traffic.settle(link, now)
-        return taken
-
     def broadcast(self, message: M, now: float, skip: Iterable[PeerId] = ()) -> int:
         """Queue one message, encoded once, to all peers; return to how many.
 
         Peers without room miss it.
         """
-        header, payload = self._codec.frame(message)
-        without = frozenset(skip)
-        taken = 0
-        for link, running in self.pool.running.items():
-            wanted = running.peer.peer_id not in without
-            if wanted and self._reception.is_open(link):
-                connection = self._reception.connection(link)
-                taken += connection.send_encoded(header, payload)
-                self._traffic.settle(link, now)
-        return taken
+        return self._reception.broadcast(message, frozenset(skip), now)
 
     def connect(self, point: Point, now: float) -> int | P2pError:
         """Dial a point, whatever its back-off; return the link, or why not."""
@@ -347,6 +330,21 @@ class Node(Generic[M, Meta]):
             self._treat(running, now)
 
     # -- outputs -----------------------------------------------------------------------
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is anything to carry out, to re-arm or to pull."""
+        traffic = self._traffic
+        return bool(traffic.commands) or traffic.timers.changed or self.readable
+
+    def __contains__(self, link: int) -> bool:
+        """Whether a link was allotted, and its socket may still be there."""
+        line = self._traffic.lines.get(link)
+        return line is not None and not line.lost
+
+    def __len__(self) -> int:
+        """How many links are not forgotten."""
+        return len(self._traffic.lines)
 
     def next_command(self) -> NodeCommand | None:
         """Return what a driver has to do next, or None."""
@@ -496,7 +494,7 @@ class Node(Generic[M, Meta]):
             moved = True
             match command:
                 case answers.Reply(link, message):
-                    taken = self._put(link, message, now)
+                    taken = self._reception.put(link, message, now)
                     self._answerer.replied(command, taken, now)
                 case answers.Learn(_, points):
                     self.pool.learn(points, now)

@@ -111,7 +111,9 @@ def assemble(
     )
     discovery = None
     if settings.nearby:
-        discovery = Discovery(local.identity.peer_id, local.port, local.runner)
+        discovery = Discovery(
+            local.identity.peer_id, settings.listening or local.port, local.runner
+        )
     welcome = Welcome(local.runner)
     return Parts(traffic, reception, welcome, maintenance, answerer, discovery, world)
 

@@ -25,7 +25,8 @@ from ..spec.events import (
     Established,
     SendReady,
 )
-from ..spec.message import MessageCodec
+from ..spec.identity import PeerId
+from ..spec.message import ControlMessage, MessageCodec
 from ..spec.motive import Motive
 from ..spec.point import ConnectionId, Point
 from ..spec.pool_events import PoolEvent
@@ -225,6 +226,24 @@ class Reception(Generic[M, Meta]):
         self.fill(link)
         self.traffic.settle(link, now)
         self.let_go(link)
+
+    def put(self, link: int, message: ControlMessage, now: float) -> bool:
+        """Queue a message of this layer, if the link still carries any."""
+        if link not in self.pool.running or not self.is_open(link):
+            return False
+        taken = self.connection(link).send(message)
+        self.traffic.settle(link, now)
+        return taken
+
+    def broadcast(self, message: M, without: frozenset[PeerId], now: float) -> int:
+        """Queue a message, encoded once, to all but some; return to how many."""
+        header, payload = self._codec.frame(message)
+        taken = 0
+        for link, running in self.pool.running.items():
+            if running.peer.peer_id not in without and self.is_open(link):
+                taken += self.connection(link).send_encoded(header, payload)
+                self.traffic.settle(link, now)
+        return taken
 
     def is_open(self, link: int) -> bool:
         """Whether a link carries messages and is not about to end."""

@@ -35,6 +35,8 @@ class Settings(Generic[Meta]):
         private_mode: connect to trusted points only, and admit only the trusted.
         discovers: whether lists of points are asked for, given and learned from.
         nearby: whether the local network is told where we listen, and listened to.
+        listening: TCP port of which the local network is told, if it is another than the
+            announced one, else 0.
         backoff: when a point is dialled again.
     """
 
@@ -48,4 +50,5 @@ class Settings(Generic[Meta]):
     private_mode: bool = False
     discovers: bool = True
     nearby: bool = False
+    listening: int = 0
     backoff: Backoff = attrs.field(factory=Backoff)

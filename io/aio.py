@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Final, Generic, Self, TypeVar, Unpack
 
 from ..fsm.connection import Connection as Machine
+from ..fsm.solo import Solo
 from ..spec.events import Remote
 from ..spec.identity import Identity, PeerId
 from ..spec.limits import Limits
@@ -71,7 +72,7 @@ class Connection(Generic[M]):
         "on_wake",
     )
 
-    def __init__(self, driver: Driver[M], link: int) -> None:
+    def __init__(self, driver: Driver[Solo[M]], link: int) -> None:
         self.link = link
         self._driver = driver
         self._core = driver.core
@@ -293,7 +294,7 @@ class Listener(Generic[M]):
         point: where it listens.
     """
 
-    def __init__(self, driver: Driver[M], door: socket.socket) -> None:
+    def __init__(self, driver: Driver[Solo[M]], door: socket.socket) -> None:
         self.point = point_of(door.getsockname())
         self.closed = False
         self._driver = driver
@@ -456,7 +457,7 @@ async def listen(
 
 
 async def _dial(
-    driver: Driver[M], point: Point, expected: PeerId | None
+    driver: Driver[Solo[M]], point: Point, expected: PeerId | None
 ) -> Connection[M]:
     link = driver.core.connect(point, driver.clock(), expected)
     connection = Connection(driver, link)

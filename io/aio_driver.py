@@ -20,9 +20,8 @@ from typing import Any, Final, Generic, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from ..fsm.commands import Accept, Close, Dial, Read, Shut, Wake, Write
-from ..fsm.solo import Solo
-from ..spec.events import ConnectionEvent
 from ..spec.point import Point
+from .core import Core
 from .ends import (
     READ_BUFFER,
     WRITE_BUFFER,
@@ -33,7 +32,7 @@ from .ends import (
 )
 from .sockets import configure, open_for, point_of
 
-M = TypeVar("M")
+C_co = TypeVar("C_co", bound=Core, covariant=True)
 Loop = asyncio.AbstractEventLoop
 
 #: Of some Pythons, `writelines` never says when the buffer has room again.
@@ -105,7 +104,7 @@ class _Wire(asyncio.BufferedProtocol):
             self._driver.lost(self.link, exc)
 
 
-class Driver(Generic[M]):
+class Driver(Generic[C_co]):
     """Moves bytes between a core and the sockets of one event loop.
 
     Args:
@@ -114,7 +113,7 @@ class Driver(Generic[M]):
     """
 
     def __init__(
-        self, core: Solo[M], on_event: Callable[[int, Any], object] | None = None
+        self, core: C_co, on_event: Callable[[int, Any], object] | None = None
     ) -> None:
         self.core = core
         self.loop = asyncio.get_running_loop()
@@ -171,6 +170,8 @@ class Driver(Generic[M]):
             and not self.core.read_allowance(link, self.clock())
         ):
             wire.transport.pause_reading()
+            if self.core.pending:
+                self.pump()  # its share is spent: the core asks to be woken
 
     def writable(self, link: int) -> None:
         """A socket takes bytes again."""
@@ -243,16 +244,22 @@ class Driver(Generic[M]):
                             self.loop.add_reader(self._door, self._accept)
                         else:
                             self.loop.remove_reader(self._door)
+                case _:
+                    self._carry_out(command)
         self._arm()
-        while (told := core.next_event()) is not None:
-            self._tell(*told)
+        self._tell()
 
-    def _tell(self, link: int, event: ConnectionEvent) -> None:
-        if self._on_event is not None:
-            try:
-                self._on_event(link, event)
-            except Exception as exc:
-                report(exc)
+    def _carry_out(self, command: Any) -> None:
+        """Carry out what only some cores want."""
+
+    def _tell(self) -> None:
+        """Tell the application what has happened."""
+        while (told := self.core.next_event()) is not None:
+            if self._on_event is not None:
+                try:
+                    self._on_event(*told)
+                except Exception as exc:
+                    report(exc)
 
     # -- carrying out ------------------------------------------------------------------
 

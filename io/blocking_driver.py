@@ -18,10 +18,9 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from ..fsm.commands import Accept, Close, Dial, Read, Shut, Wake, Write
-from ..fsm.solo import Solo
-from ..spec.events import ConnectionEvent
 from ..spec.point import Point
 from ..spec.reasons import Direction
+from .core import Core
 from .ends import (
     READ_BUFFER,
     WRITE_BUFFER,
@@ -32,7 +31,7 @@ from .ends import (
 )
 from .sockets import Wire, configure, open_for, point_of
 
-M = TypeVar("M")
+C_co = TypeVar("C_co", bound=Core, covariant=True)
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
@@ -41,7 +40,7 @@ def _ignore(_: int) -> None:
     return None
 
 
-class Driver(Generic[M]):
+class Driver(Generic[C_co]):
     """Moves bytes between a core and its sockets.
 
     Args:
@@ -53,7 +52,7 @@ class Driver(Generic[M]):
 
     def __init__(
         self,
-        core: Solo[M],
+        core: C_co,
         on_event: Callable[[int, Any], object] | None = None,
         thread: bool = True,
     ) -> None:
@@ -155,6 +154,23 @@ class Driver(Generic[M]):
         self._watch.register(door, _READ, None)
         self.pump()
 
+    def keep_door(self, door: socket.socket) -> None:
+        """Have a listening socket, for a core that says itself when to accept."""
+        self._door = door
+
+    def watch(self, sock: socket.socket) -> None:
+        """Call `_on_other` whenever another socket has something to read."""
+        self._watch.register(sock, _READ, None)
+
+    def unwatch(self, sock: socket.socket) -> None:
+        """Look at another socket no more."""
+        self._watch.unregister(sock)
+
+    def wake(self) -> None:
+        """Wake whoever waits."""
+        self._woke = True
+        self._changed.notify_all()
+
     def close_door(self) -> None:
         """Accept no more."""
         if self._door is not None:
@@ -183,8 +199,7 @@ class Driver(Generic[M]):
                         wake()
                         if link not in core:
                             self._owners.pop(link, None)
-                    self._woke = True
-                    self._changed.notify_all()
+                    self.wake()
                 case Read(link):
                     if (wire := self._wires.get(link)) is not None:
                         wire.paused = False
@@ -203,16 +218,25 @@ class Driver(Generic[M]):
                             self._watch.register(self._door, _READ, None)
                         else:
                             self._watch.unregister(self._door)
+                case _:
+                    self._carry_out(command)
         self._go_on()
-        while (told := core.next_event()) is not None:
-            self._tell(*told)
+        self._tell()
 
-    def _tell(self, link: int, event: ConnectionEvent) -> None:
-        if self._on_event is not None:
-            try:
-                self._on_event(link, event)
-            except Exception as exc:
-                report(exc)
+    def _carry_out(self, command: Any) -> None:
+        """Carry out what only some cores want."""
+
+    def _on_other(self, sock: Any) -> None:
+        """Another socket has something to read."""
+
+    def _tell(self) -> None:
+        """Tell the application what has happened."""
+        while (told := self.core.next_event()) is not None:
+            if self._on_event is not None:
+                try:
+                    self._on_event(*told)
+                except Exception as exc:
+                    report(exc)
 
     def wait(self, until: float | None = None) -> bool:
         """Wait until something happens; call with the lock held.
@@ -410,6 +434,8 @@ class Driver(Generic[M]):
         elif key.data is None:
             if key.fileobj is self._door:
                 self._accept()
+            else:
+                self._on_other(key.fileobj)
         elif (wire := self._wires.get(key.data)) and wire.sock is key.fileobj:
             if wire.connecting:
                 self.made(key.data, wire)

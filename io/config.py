@@ -361,6 +361,7 @@ class SettingsPart(TypedDict):
     private_mode: bool
     discovers: bool
     nearby: bool
+    listening: int
     backoff: Backoff
 
 
@@ -400,6 +401,7 @@ def settings_part(p2p: P2p, bound: int | None = None) -> SettingsPart:
         "private_mode": p2p.private_mode,
         "discovers": not p2p.disable_peer_discovery,
         "nearby": nearby,
+        "listening": bound or 0,
         "backoff": Backoff(
             again.factor,
             again.initial_delay,

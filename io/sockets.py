@@ -28,7 +28,9 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from ..spec.address import Address
-from ..spec.point import Point
+from ..spec.datagram import DATAGRAM_SIZE
+from ..spec.limits import Limits
+from ..spec.point import DEFAULT_PORT, Point
 
 #: Seconds of silence before the first keep-alive probe, and between probes.
 KEEPALIVE_IDLE: Final = 10
@@ -107,6 +109,17 @@ def listen_on(point: Point, backlog: int) -> socket.socket:
     return sock
 
 
+def listen_at(where: Point | str, limits: Limits | None) -> socket.socket:
+    """Return a socket that listens on a point, or on what a text says; port 9732 if none.
+
+    Raises:
+        OSError: it cannot; the message names the point.
+        PointError: the text is no point.
+    """
+    point = where if isinstance(where, Point) else Point.parse(where, DEFAULT_PORT)
+    return listen_on(point, (limits or Limits()).backlog)
+
+
 def point_of(address: Any) -> Point:
     """Return the point of a socket address, zone and flow label left out."""
     host, port = address[0], address[1]
@@ -121,6 +134,54 @@ def points_of(found: Iterable[Any]) -> tuple[Point, ...]:
     """Return the points of what ``getaddrinfo`` found, each once, at most 8."""
     points = dict.fromkeys(point_of(address) for *_, address in found)
     return tuple(points)[:ADDRESSES_MAX]
+
+
+class Nearby:
+    """Datagrams of the local network, IPv4 only.
+
+    Args:
+        to: where ours go: a broadcast address, and the port on which all listen.
+
+    Attributes:
+        sock: to be watched for reading.
+
+    Raises:
+        OSError: it cannot listen there; the message names the port.
+    """
+
+    def __init__(self, to: Point) -> None:
+        self._to = str(to.address), to.port
+        self.sock = sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            loopback = self._to[0].startswith("127.")
+            anywhere = "0.0.0.0"  # noqa: S104  # a broadcast comes on any of them
+            sock.bind((self._to[0] if loopback else anywhere, to.port))
+        except OSError as exc:
+            sock.close()
+            why = os.strerror(exc.errno) if exc.errno else str(exc)
+            raise OSError(
+                exc.errno, f"cannot listen for neighbours on UDP port {to.port}: {why}"
+            ) from None
+
+    def shout(self, data: bytes) -> None:
+        """Send a datagram; if that fails, it is lost."""
+        with contextlib.suppress(OSError):
+            self.sock.sendto(data, self._to)
+
+    def receive(self) -> tuple[bytes, Address] | None:
+        """Return a datagram and who sent it, or None if there is none after all."""
+        try:
+            data, (host, _) = self.sock.recvfrom(DATAGRAM_SIZE)
+        except OSError:
+            return None
+        return data, Address.parse(host)
+
+    def close(self) -> None:
+        """Send and receive no more."""
+        self.sock.close()
 
 
 #: Pieces that one system call takes at most.

@@ -719,7 +719,7 @@ def test_closing_from_elsewhere_wakes_who_receives(lively_hosts):
     ours, theirs = lively_hosts.join()
     waiting = [Task(ours.receive) for _ in range(3)]
     if lively_hosts.variant != "thread":
-        until(lambda: len(ours.it._waiters) == 3)
+        until(lambda: len(ours.it._waiters or ()) == 3)
     else:
         time.sleep(0.05)
     # The other side does not read: it ends with our deadline at the latest.

@@ -120,7 +120,7 @@ class Walk:
                 SwapAck(*offer),
                 Disconnect(),
             ]
-            it._put(running.link, self.draw.choice(messages), now)
+            it._reception.put(running.link, self.draw.choice(messages), now)
 
     def do_stall(self, it, number, peer_id, now):
         host = self.sim.hosts[number]

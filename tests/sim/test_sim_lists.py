@@ -248,7 +248,7 @@ def test_a_peer_that_asks_to_be_disconnected_is_not_greylisted():
     met = pair()
     sim, one, other = met.sim, met.one, met.other
     link = other.node.pool.by_peer(identity(0).peer_id).link
-    sim.do(other, lambda it: it._put(link, Disconnect(), sim.now))
+    sim.do(other, lambda it: it._reception.put(link, Disconnect(), sim.now))
     sim.run(1.0)
     assert reasons(one) == [Reason.CONNECTION_CLOSED_BY_PEER]
     assert not one.node.acl.is_banned(point(1).address, sim.now)

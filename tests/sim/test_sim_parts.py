@@ -60,7 +60,7 @@ def test_questions_that_come_too_soon_wait_for_their_time():
     sim, one, other = met.sim, met.one, met.other
     events(one), events(other)
     for _ in range(3):
-        sim.do(one, lambda it: it._put(link_of(one), Bootstrap(), sim.now))
+        sim.do(one, lambda it: it._reception.put(link_of(one), Bootstrap(), sim.now))
     sim.run(5.0)
     kinds = [type(event) for event in events(other)]
     assert kinds.count(BootstrapReceived) >= 2
@@ -75,7 +75,7 @@ def test_points_are_told_to_who_asks():
         sim.do(host, lambda it: it.connect(point(0), sim.now))
     sim.run(2.0)
     asks = sim.hosts[1]
-    sim.do(asks, lambda it: it._put(link_of(asks), Bootstrap(), sim.now))
+    sim.do(asks, lambda it: it._reception.put(link_of(asks), Bootstrap(), sim.now))
     sim.run(2.0)
     assert AdvertiseSent in map(type, events(hub))
     assert {point(2), point(3)} <= asks.node.pool.known_points.keys()

@@ -1,0 +1,411 @@
+"""A node over blocking calls.
+
+.. code-block:: python
+
+    with Node(identity, SANDBOX, SHELL_CODEC, "127.0.0.1:9732") as node:
+        for peer_id, message in node:
+            ...
+
+Who is connected to whom is the core's decision (`fsm.node`); how bytes move, the
+driver's (`io.blocking_driver`).  Every method may be called from any thread; without a
+thread of its own (``thread=False``) the loop runs in the calls that wait, and in
+`Node.run`.
+The aio_node module has the same class with the same methods in the same order.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar, Unpack
+
+from ..fsm.commands import Maintained, Shout
+from ..fsm.inbox import Item, Message
+from ..fsm.machine import LocalProtocolError
+from ..fsm.node import Node as Core
+from ..fsm.pool import Running
+from ..spec.identity import Identity, PeerId
+from ..spec.message import ApplicationCodec
+from ..spec.point import Endpoint, Point
+from ..spec.reasons import Direction
+from ..spec.version import Network
+from .blocking_driver import Driver
+from .ends import question, split
+from .node_ends import STOP_TIMEOUT, NodeEnds, NodeOptions, NotConnected, make_core
+from .sockets import Nearby, listen_at, point_of, points_of
+
+__all__ = ["Node", "NodeOptions", "NotConnected"]
+
+M = TypeVar("M")
+Meta = TypeVar("Meta")
+T = TypeVar("T")
+
+
+class NodeDriver(Driver[Core[M, Meta]], Generic[M, Meta]):
+    """Moves bytes between a node and its sockets.
+
+    Args:
+        core: what decides.
+        node: who is told what has happened.
+        thread: whether the loop runs in a thread of its own.
+    """
+
+    def __init__(
+        self, core: Core[M, Meta], node: Node[M, Meta], thread: bool = True
+    ) -> None:
+        super().__init__(core, thread=thread)
+        self._node = node
+        self._nearby: Nearby | None = None
+
+    def hear(self, nearby: Nearby) -> None:
+        """Send and receive datagrams on a socket."""
+        self._nearby = nearby
+        self.watch(nearby.sock)
+
+    def close_nearby(self) -> None:
+        """Send and receive no more datagrams."""
+        if self._nearby is not None:
+            self.unwatch(self._nearby.sock)
+            self._nearby.close()
+            self._nearby = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no socket and no dial is left."""
+        return not self._wires
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is anything to wait for: the node, until it has stopped."""
+        return not (self._node.stopped and self.is_idle)
+
+    def lost(
+        self, link: int, error: int | None, direction: Direction = Direction.READ
+    ) -> None:
+        """A socket is of no more use, or a dial has failed."""
+        super().lost(link, error, direction)
+        self._node.on_room(link)
+
+    def _fetch(self, link: int) -> None:
+        super()._fetch(link)
+        self._node.on_room(link)
+
+    def _carry_out(self, command: Any) -> None:
+        match command:
+            case Shout(data) if self._nearby is not None:
+                self._nearby.shout(data)
+            case Maintained(within):
+                self._node.on_maintained(within)
+            case _:
+                pass
+
+    def _tell(self) -> None:
+        if self._node.on_news():
+            self.wake()
+
+    def _on_other(self, sock: Any) -> None:
+        if self._nearby is not None and sock is self._nearby.sock:
+            heard = self._nearby.receive()
+            if heard is not None:
+                self.core.receive_datagram(*heard, self.clock())
+
+
+class Node(NodeEnds[M, Meta]):
+    """A node of the network, from ``with`` to its end.
+
+    Args:
+        identity: who we are.
+        network: chain name and versions; peers' must be compatible.
+        codec: the application's messages: `spec.shell.SHELL_CODEC`, or another.
+        listen: a point, or ``address:port``, port 0 for one that is free; None: nobody
+            can dial us.
+        nearby: where datagrams of the local network are exchanged, or None.
+        thread: whether a thread runs the loop, or the calls that wait.
+        options: see `NodeOptions`.
+
+    Raises:
+        OSError: it cannot listen there.
+        PointError: a text is no point.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        network: Network,
+        codec: ApplicationCodec[M],
+        listen: Point | str | None = None,
+        *,
+        nearby: Point | None = None,
+        thread: bool = True,
+        **options: Unpack[NodeOptions],
+    ) -> None:
+        door = None if listen is None else listen_at(listen, options.get("limits"))
+        port = 0 if door is None else door.getsockname()[1]
+        try:
+            core = make_core(
+                identity, network, codec, port, nearby is not None and port > 0, options
+            )
+        except BaseException:
+            if door is not None:
+                door.close()
+            raise
+        self._begin(core, door, nearby, thread)
+
+    @classmethod
+    def of(
+        cls,
+        core: Core[M, Meta],
+        door: socket.socket | None = None,
+        nearby: Point | None = None,
+        *,
+        thread: bool = True,
+    ) -> Self:
+        """Return a node around a core and a listening socket that were made elsewhere."""
+        made = cls.__new__(cls)
+        made._begin(core, door, nearby, thread)
+        return made
+
+    def _begin(
+        self,
+        core: Core[M, Any],
+        door: socket.socket | None,
+        nearby: Point | None,
+        thread: bool,
+    ) -> None:
+        self.core = core
+        self._door = door
+        self._nearby = nearby
+        if door is not None:
+            self.point = point_of(door.getsockname())
+        self._driver = NodeDriver(core, self, thread)
+        self._lock = self._driver.lock
+        self._started = False
+        self.stopped = False
+        # Who waits for anything, for room on a link, and how often maintenance ran.
+        self._waiting = 0
+        self._short: dict[int, int] = {}
+        self._runs = 0
+        self._within = False
+
+    # -- life --------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to accept, and to look for peers.
+
+        Raises:
+            OSError: the socket for datagrams cannot be had.
+            LocalProtocolError: it was started before.
+        """
+        with self._lock:
+            if self._started or self.stopped:
+                raise LocalProtocolError("start", "started before")
+            driver = self._driver
+            if self._nearby is not None:
+                driver.hear(Nearby(self._nearby))
+            self._started = True
+            if self._door is not None:
+                driver.keep_door(self._door)
+            self._do(lambda core, now: core.start(now, time.time()))
+
+    def stop(self, timeout: float = STOP_TIMEOUT) -> None:
+        """End everything; return when no socket is left.  Harmless when it has ended.
+
+        Args:
+            timeout: seconds that what is queued has to leave; 0 drops it.
+        """
+        driver = self._driver
+        with self._lock:
+            if not self._started:
+                self.stopped = True
+                if self._door is not None:
+                    self._door.close()
+                return
+            if not self.stopped:
+                self.stopped = True
+                driver.close_door()
+                driver.close_nearby()
+                self._do(lambda core, now: core.stop(now, now + timeout))
+            while not driver.is_idle:
+                self._wait(None)
+            driver.wake()
+        driver.join()
+
+    def __enter__(self) -> Self:
+        """Start, and return itself."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop; after an exception without flushing."""
+        self.stop(STOP_TIMEOUT if exc is None else 0.0)
+
+    def run(self, seconds: float | None = None) -> None:
+        """Run the loop, or wait beside the thread that does.
+
+        Args:
+            seconds: for so long; None: until the node has stopped.
+        """
+        with self._lock:
+            until = self._until(seconds)
+            while self._driver.busy and (until is None or self._driver.clock() < until):
+                self._wait(until)
+
+    # -- peers -------------------------------------------------------------------------
+
+    def connect(self, where: Point | str) -> Running[Meta]:
+        """Dial a point, whatever its back-off, and return who is connected.
+
+        Args:
+            where: a point, or ``host[:port][#peer_id]``; of a name all addresses are
+                tried in turn.
+
+        Raises:
+            NotConnected: no connection came about.
+            OSError: the name has no address.
+            PointError: the text is no such text.
+        """
+        target, expected = split(where)
+        points = (target,) if isinstance(target, Point) else self._resolve(target)
+        for point in points[:-1]:
+            try:
+                return self._connect(point, expected)
+            except NotConnected:
+                continue
+        return self._connect(points[-1], expected)
+
+    def _resolve(self, endpoint: Endpoint) -> tuple[Point, ...]:
+        host, port = question(endpoint)
+        return points_of(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+
+    def _connect(self, point: Point, expected: PeerId | None) -> Running[Meta]:
+        with self._lock:
+            link = self._dial(point, expected)
+            while (running := self.core.pool.running.get(link)) is None:
+                if link not in self.core:
+                    raise NotConnected(f"no connection to {point} came about")
+                self._wait(None)
+            return running
+
+    def send(self, peer_id: PeerId, message: M, timeout: float | None = None) -> None:
+        """Queue one message, as soon as there is room.
+
+        Raises:
+            NotConnected: there is no such connection, or it ended while there was none.
+            TimeoutError: there was no room for so many seconds.
+            EncodeError: the message has no bytes.
+        """
+        with self._lock:
+            until = self._until(timeout)
+            while not self.send_now(peer_id, message):
+                running = self.core.pool.by_peer(peer_id)
+                if running is None:
+                    continue
+                link = running.link
+                self._short[link] = self._short.get(link, 0) + 1
+                while self._short.get(link):
+                    self._wait_in_time(until)
+
+    def maintain(self, timeout: float | None = None) -> bool:
+        """Look after the number of connections; return whether it is within bounds.
+
+        Raises:
+            LocalProtocolError: it is stopped, or has no maintenance.
+            TimeoutError: that took so many seconds.
+        """
+        with self._lock:
+            until, before = self._until(timeout), self._runs
+            self._do(lambda core, now: core.maintain(now))
+            while self._runs == before:
+                self._wait_in_time(until)
+            return self._within
+
+    # -- what the application pulls ----------------------------------------------------
+
+    def receive_now(self) -> Item[M] | None:
+        """Return the next message, or that somebody joined or left, or None."""
+        with self._lock:
+            item = self.core.receive()
+            if item is not None and self.core.pending:
+                self._driver.pump()
+            return item
+
+    def receive(self, timeout: float | None = None) -> Item[M]:
+        """Return the next message, or that somebody joined or left.
+
+        Raises:
+            NotConnected: the node has stopped, and nothing is left.
+            TimeoutError: there was nothing for so many seconds.
+        """
+        with self._lock:
+            until = self._until(timeout)
+            while (item := self.receive_now()) is None:
+                if self._over:
+                    raise NotConnected("the node has stopped")
+                self._wait_in_time(until)
+            return item
+
+    def items(self) -> Iterator[Item[M]]:
+        """Give messages, and who joined and left, until the node has stopped."""
+        while True:
+            try:
+                item = self.receive()
+            except NotConnected:
+                return
+            yield item
+
+    def __iter__(self) -> Iterator[tuple[PeerId, M]]:
+        """Give messages and who says them, until the node has stopped."""
+        for item in self.items():
+            if isinstance(item, Message):
+                yield item.peer_id, item.message
+
+    # -- from the driver ---------------------------------------------------------------
+
+    def on_news(self) -> bool:
+        """Something has happened: whether anybody has to be woken."""
+        return self._waiting > 0 or self.core.readable
+
+    def on_room(self, link: int) -> None:
+        """Something of a link was written, or it is gone."""
+        self._short.pop(link, None)
+
+    def on_maintained(self, within: bool) -> None:
+        """A run of maintenance is over."""
+        self._runs += 1
+        self._within = within
+
+    @property
+    def _over(self) -> bool:
+        return self.stopped and self._driver.is_idle
+
+    def _do(self, act: Callable[[Core[M, Meta], float], T]) -> T:
+        driver = self._driver
+        with self._lock:
+            if not self._started:
+                return act(self.core, 0.0)
+            done = act(self.core, driver.clock())
+            driver.pump()
+            if not driver.threaded:
+                driver.flush()  # nobody else will
+            return done
+
+    def _until(self, timeout: float | None) -> float | None:
+        return None if timeout is None else self._driver.clock() + timeout
+
+    def _wait(self, until: float | None) -> bool:
+        self._waiting += 1
+        try:
+            return self._driver.wait(until)
+        finally:
+            self._waiting -= 1
+
+    def _wait_in_time(self, until: float | None) -> None:
+        if not self._wait(until) and until is not None:
+            raise TimeoutError("nothing has happened in time")

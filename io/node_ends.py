@@ -1,0 +1,305 @@
+"""What the nodes of both real drivers have in common: options, lists, errors.
+
+Nothing here does I/O, waits or decides: it words what an application wants as verbs of
+the core.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Generic, Literal, TypedDict, TypeVar
+
+from ..fsm.diversity import Diversity
+from ..fsm.local import Local
+from ..fsm.node import Node as Core
+from ..fsm.point import Backoff
+from ..fsm.policy import FAIR, PeerPolicy
+from ..fsm.pool import Running
+from ..fsm.prefix import Prefix
+from ..fsm.settings import Settings
+from ..fsm.steward import Kick, Steward
+from ..spec.address import Address
+from ..spec.hello import ConnectionMetadata
+from ..spec.identity import DEFAULT_DIFFICULTY, Identity, PeerId
+from ..spec.limits import Limits
+from ..spec.message import ApplicationCodec, MessageCodec
+from ..spec.metadata import TezosMetadata, constant_score
+from ..spec.point import DEFAULT_PORT, Point
+from ..spec.pool_events import PoolEvent
+from ..spec.reasons import P2pError
+from ..spec.version import Network
+
+M = TypeVar("M")
+Meta = TypeVar("Meta")
+T = TypeVar("T")
+
+#: Seconds that a stop waits, unless told otherwise, until what is queued has left.
+STOP_TIMEOUT: Final = 3.0
+
+
+class NodeOptions(TypedDict, total=False):
+    """What the nodes of both drivers take beside the obvious.
+
+    Attributes:
+        port: TCP port to announce; by default the one listened on, or none.
+        metadata: what we tell authenticated peers about ourselves.
+        difficulty: proof of work asked of peers, 0 to 256; by default 26.
+        limits: timeouts, queue sizes, numbers of connections.
+        peers: points to begin with, as `spec.point.Point` or text.
+        trusted: points that are trusted from the start, and who is expected there.
+        private_mode: connect to trusted points only, admit only the trusted.
+        discovers: whether lists of points are asked for, given and learned from.
+        backoff: when a point is dialled again.
+        new_metadata: makes what is remembered of a peer; by default Tezos' counters.
+        score: of a peer, from what is remembered; by default 1.0 for all.
+        policy: what a score buys.
+        shares: whether bandwidth is shared evenly, or by the policy's weights.
+        diversity: who may fill our slots; None: anybody.
+    """
+
+    port: int
+    metadata: ConnectionMetadata
+    difficulty: float
+    limits: Limits
+    peers: Iterable[Point | str]
+    trusted: Iterable[tuple[Point, PeerId | None]]
+    private_mode: bool
+    discovers: bool
+    backoff: Backoff
+    new_metadata: Callable[[], Any]
+    score: Callable[[Any], float]
+    policy: PeerPolicy[Any]
+    shares: Literal["fair", "score"]
+    diversity: Diversity | None
+
+
+class NotConnected(ConnectionError):
+    """There is no connection to a peer, or none came about.
+
+    Attributes:
+        why: what the core says of it, if it says anything.
+    """
+
+    def __init__(self, text: str, why: P2pError | None = None) -> None:
+        super().__init__(text)
+        self.why = why
+
+
+def point_at(where: Point | str) -> Point:
+    """Return a point as it is, or the one that a text says; the default port is 9732.
+
+    Raises:
+        PointError: the text is no point.
+    """
+    return where if isinstance(where, Point) else Point.parse(where, DEFAULT_PORT)
+
+
+def make_core(
+    identity: Identity,
+    network: Network,
+    codec: ApplicationCodec[M],
+    port: int,
+    nearby: bool,
+    options: NodeOptions,
+) -> Core[M, Any]:
+    """Make a node of what the user gave.
+
+    Args:
+        identity: who we are.
+        network: chain name and versions.
+        codec: the application's messages.
+        port: TCP port to announce if the options do not say it, 0 for none.
+        nearby: whether the local network is told where we listen.
+        options: see `NodeOptions`.
+
+    Raises:
+        TypeError: an option of no such name.
+        PointError: a peer's text is no point.
+    """
+    if unknown := options.keys() - NodeOptions.__annotations__.keys():
+        raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
+    private = options.get("private_mode", False)
+    local = Local(
+        identity=identity,
+        network=network,
+        random_bytes=os.urandom,
+        port=options.get("port", port),
+        metadata=options.get("metadata", ConnectionMetadata(private_node=private)),
+        difficulty=options.get("difficulty", DEFAULT_DIFFICULTY),
+        limits=options.get("limits", Limits()),
+    )
+    settings = Settings[Any](
+        new_metadata=options.get("new_metadata", TezosMetadata),
+        score=options.get("score", constant_score),
+        policy=options.get("policy", FAIR),
+        shares=options.get("shares", "fair"),
+        # Of the system: what peers can observe must not tell what comes next.
+        random=random.SystemRandom().random,
+        random_inside=random.SystemRandom().random,
+        trusted=tuple(options.get("trusted", ())),
+        private_mode=private,
+        discovers=options.get("discovers", True),
+        nearby=nearby,
+        backoff=options.get("backoff", Backoff()),
+    )
+    diversity = options["diversity"] if "diversity" in options else Diversity()
+    core = Core(local, MessageCodec(codec), settings, diversity)
+    for peer in options.get("peers", ()):
+        core.pool.register_point(point_at(peer), 0.0)
+    return core
+
+
+Who = Address | Prefix | PeerId | Point
+
+
+def who_is(text: str) -> Who:
+    """Say whom a text names: a peer id, a point, an address, or a prefix.
+
+    Raises:
+        ValueError: none of them.
+    """
+    for parse in (PeerId.parse, Address.parse, Prefix.parse, Point.parse):
+        try:
+            return parse(text)
+        except ValueError:
+            continue
+    raise ValueError(f"{text[:80]!r} is no peer id, address, prefix or point")
+
+
+def _ban(steward: Steward[Any], who: Who) -> Iterable[Kick]:
+    if isinstance(who, PeerId):
+        return steward.ban_peer(who)
+    return steward.ban_address(who.address if isinstance(who, Point) else who)
+
+
+def _unban(steward: Steward[Any], who: Who) -> Iterable[Kick]:
+    if isinstance(who, PeerId):
+        return steward.unban_peer(who)
+    return steward.unban_address(who.address if isinstance(who, Point) else who)
+
+
+class NodeEnds(Generic[M, Meta]):
+    """A node as an application sees it, as far as no waiting is needed.
+
+    Attributes:
+        core: the node itself, to look at; to be changed only through this class.
+        point: where it listens, or None.
+    """
+
+    core: Core[M, Meta]
+    point: Point | None = None
+
+    def _dial(self, point: Point, expected: PeerId | None) -> int:
+        """Dial a point, and return the link.
+
+        Raises:
+            NotConnected: it is not to be dialled.
+        """
+        if expected is not None:
+            self._do(
+                lambda core, now: core.govern(
+                    lambda it: it.expect(point, expected, now), now
+                )
+            )
+        link = self._do(lambda core, now: core.connect(point, now))
+        if isinstance(link, P2pError):
+            raise NotConnected(f"{point} is not dialled: {link}", link)
+        return link
+
+    def _do(self, act: Callable[[Core[M, Meta], float], T]) -> T:
+        """Give the core one input, and carry out what follows."""
+        raise NotImplementedError
+
+    @property
+    def peers(self) -> tuple[Running[Meta], ...]:
+        """Who is connected, in the order in which they came."""
+        return self._do(lambda core, _: tuple(core.pool.running.values()))
+
+    def broadcast(self, message: M, skip: Iterable[PeerId] = ()) -> int:
+        """Queue one message, encoded once, to all peers; return to how many.
+
+        Peers without room miss it.
+
+        Raises:
+            EncodeError: the message has no bytes.
+        """
+        return self._do(lambda core, now: core.broadcast(message, now, skip))
+
+    def send_now(self, peer_id: PeerId, message: M) -> bool:
+        """Queue one message; return False if there is no room.
+
+        Raises:
+            NotConnected: there is no such connection.
+            EncodeError: the message has no bytes.
+        """
+        if self.core.pool.by_peer(peer_id) is None:
+            raise NotConnected(f"not connected to {peer_id}")
+        return self._do(lambda core, now: core.send(peer_id, message, now))
+
+    def disconnect(self, peer_id: PeerId) -> bool:
+        """End the connection to a peer; return False if there is none."""
+        return self._do(lambda core, now: core.disconnect(peer_id, now))
+
+    def ban(self, who: Who | str) -> None:
+        """Ban a peer, an address (of a point) or a prefix, and disconnect whom it hits.
+
+        Raises:
+            ValueError: a text that is none of them.
+        """
+        named = who_is(who) if isinstance(who, str) else who
+        self._do(lambda core, now: core.govern(lambda it: _ban(it, named), now))
+
+    def unban(self, who: Who | str) -> None:
+        """Take back a ban, and what the grey list says.
+
+        Raises:
+            ValueError: a text that is none of them.
+        """
+        named = who_is(who) if isinstance(who, str) else who
+        self._do(lambda core, now: core.govern(lambda it: _unban(it, named), now))
+
+    def trust(self, who: PeerId | Point | str) -> None:
+        """Trust a peer or a point, and unban it.
+
+        Raises:
+            ValueError: neither a peer id nor a point.
+        """
+        self._entrust(who, True)
+
+    def untrust(self, who: PeerId | Point | str) -> None:
+        """Trust a peer or a point no more.
+
+        Raises:
+            ValueError: neither a peer id nor a point.
+        """
+        self._entrust(who, False)
+
+    def _entrust(self, who: PeerId | Point | str, trusted: bool) -> None:
+        named = who_is(who) if isinstance(who, str) else who
+
+        def act(steward: Steward[Any], now: float) -> Iterable[Kick]:
+            if isinstance(named, PeerId):
+                return (
+                    steward.trust_peer(named, now)
+                    if trusted
+                    else steward.untrust_peer(named)
+                )
+            if isinstance(named, Point):
+                return (
+                    steward.trust_point(named, now)
+                    if trusted
+                    else steward.untrust_point(named)
+                )
+            raise ValueError(f"{who} is neither a peer id nor a point")
+
+        self._do(lambda core, now: core.govern(lambda it: act(it, now), now))
+
+    def update_metadata(self, peer_id: PeerId, change: Callable[[Meta], Meta]) -> None:
+        """Change what is remembered of a peer, and with it how the peer is treated."""
+        self._do(lambda core, now: core.update_metadata(peer_id, change, now))
+
+    def next_event(self) -> PoolEvent | None:
+        """Return the oldest unread event for observers, or None; 1,024 are kept."""
+        return self._do(lambda core, _: core.next_event())
