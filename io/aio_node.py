@@ -331,6 +331,7 @@ class Node(NodeEnds[M, Meta]):
 
     def on_news(self) -> None:
         """Something has happened: wake who waits."""
+        self._tell_events()
         waiters, self._news = self._news, []
         if self._readers and (self._over or self.core.readable):
             waiters += self._readers

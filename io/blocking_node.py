@@ -15,9 +15,10 @@ The aio_node module has the same class with the same methods in the same order.
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar, Unpack
 
@@ -370,6 +371,7 @@ class Node(NodeEnds[M, Meta]):
 
     def on_news(self) -> bool:
         """Something has happened: whether anybody has to be woken."""
+        self._tell_events()
         return self._waiting > 0 or self.core.readable
 
     def on_room(self, link: int) -> None:
@@ -380,6 +382,12 @@ class Node(NodeEnds[M, Meta]):
         """A run of maintenance is over."""
         self._runs += 1
         self._within = within
+
+    @contextlib.contextmanager
+    def paused(self) -> Generator[Core[M, Meta]]:
+        """Have the core for oneself, to look at."""
+        with self._lock:
+            yield self.core
 
     @property
     def _over(self) -> bool:

@@ -30,6 +30,7 @@ from ..spec.point import DEFAULT_PORT, Point
 from ..spec.pool_events import PoolEvent
 from ..spec.reasons import P2pError
 from ..spec.version import Network
+from .ends import report
 
 M = TypeVar("M")
 Meta = TypeVar("Meta")
@@ -37,6 +38,10 @@ T = TypeVar("T")
 
 #: Seconds that a stop waits, unless told otherwise, until what is queued has left.
 STOP_TIMEOUT: Final = 3.0
+
+
+#: Numbers of 0 to 1, 1 excluded, of the system's own source.
+unguessable: Final = random.SystemRandom().random
 
 
 class NodeOptions(TypedDict, total=False):
@@ -136,8 +141,8 @@ def make_core(
         policy=options.get("policy", FAIR),
         shares=options.get("shares", "fair"),
         # Of the system: what peers can observe must not tell what comes next.
-        random=random.SystemRandom().random,
-        random_inside=random.SystemRandom().random,
+        random=unguessable,
+        random_inside=unguessable,
         trusted=tuple(options.get("trusted", ())),
         private_mode=private,
         discovers=options.get("discovers", True),
@@ -186,10 +191,22 @@ class NodeEnds(Generic[M, Meta]):
     Attributes:
         core: the node itself, to look at; to be changed only through this class.
         point: where it listens, or None.
+        on_event: called with every event for observers, by whichever thread makes it
+            happen; must not block.  If it raises, that is reported.  Without it, 1,024
+            wait for `next_event`.
     """
 
     core: Core[M, Meta]
     point: Point | None = None
+    on_event: Callable[[PoolEvent], object] | None = None
+
+    def _tell_events(self) -> None:
+        """Give the observer what has happened."""
+        while self.on_event is not None and (event := self.core.next_event()) is not None:
+            try:
+                self.on_event(event)
+            except Exception as exc:
+                report(exc)
 
     def _dial(self, point: Point, expected: PeerId | None) -> int:
         """Dial a point, and return the link.
@@ -198,11 +215,7 @@ class NodeEnds(Generic[M, Meta]):
             NotConnected: it is not to be dialled.
         """
         if expected is not None:
-            self._do(
-                lambda core, now: core.govern(
-                    lambda it: it.expect(point, expected, now), now
-                )
-            )
+            self.expect(point, expected)
         link = self._do(lambda core, now: core.connect(point, now))
         if isinstance(link, P2pError):
             raise NotConnected(f"{point} is not dialled: {link}", link)
@@ -267,6 +280,12 @@ class NodeEnds(Generic[M, Meta]):
             ValueError: neither a peer id nor a point.
         """
         self._entrust(who, True)
+
+    def expect(self, point: Point, peer_id: PeerId) -> None:
+        """Say who has to be at a point."""
+        self._do(
+            lambda core, now: core.govern(lambda it: it.expect(point, peer_id, now), now)
+        )
 
     def untrust(self, who: PeerId | Point | str) -> None:
         """Trust a peer or a point no more.

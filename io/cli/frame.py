@@ -16,12 +16,23 @@ from typing import Final
 from cyclopts import App, CycloptsError, Parameter
 
 from ...spec.identity import IdentityError
-from . import completion, demo, diagrams, identity, listen, probe, spec
+from . import completion, config, demo, diagrams, identity, listen, probe, spec
+from . import run as run_node
 from .exits import CommandError, Exit
 from .output import help_console, is_terminal
 
 #: One module for each group of commands, in the order of the help.
-GROUPS: Final = (identity, probe, listen, demo, spec, diagrams, completion)
+GROUPS: Final = (
+    identity,
+    config,
+    run_node,
+    probe,
+    listen,
+    demo,
+    spec,
+    diagrams,
+    completion,
+)
 
 _HELP: Final = """The peer-to-peer layer of a Tezos node.
 

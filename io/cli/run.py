@@ -1,0 +1,232 @@
+"""``tezos-p2p run``: a node that runs until it is told to stop."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from cyclopts import App, Parameter
+
+from ...fsm.local import Local
+from ...fsm.node import Node
+from ...fsm.settings import Settings
+from ...spec.config import Config, ConfigError
+from ...spec.identity import Identity, PeerId
+from ...spec.message import MessageCodec
+from ...spec.metadata import TezosMetadata, constant_score
+from ...spec.point import Endpoint, Point
+from ...spec.shell import SHELL_CODEC
+from ...spec.version import Network
+from ..config import Flags, load_config, local_part, settings_part
+from ..daemon import Daemon, split_names
+from ..data_dir import DataDir
+from ..files import load_identity, save_identity
+from ..household import Household
+from ..log import LogFormat, LogLevel, make_log
+from ..node_ends import unguessable
+from ..sockets import listen_on, point_of, points_of
+from .exits import CommandError, Exit
+from .network import (
+    ChainName,
+    DriverName,
+    MaybeSeconds,
+    NetworkName,
+    Versions,
+    network_of,
+)
+from .search import search
+from .start import remark
+
+#: Environment variables that begin as those of the configuration do, and are not theirs.
+OTHERS: Final = ("TEZOS_P2P_DATA_DIR",)
+#: Points that a network's nodes begin with.
+_SEEDS: Final = {"mainnet": ("boot.tzinit.org", "boot.tzboot.net", "boot.tzbeta.net")}
+HOME: Final = Path("~/.tezos-p2p")
+#: What differs from the reference's defaults: only this machine can dial us.
+_HERE: Final = {"listen-addr": "127.0.0.1:9732"}
+
+FlagsOfNode = Annotated[Flags, Parameter(name="*")]
+
+
+def add(app: App) -> None:
+    """Register the command."""
+    app.command(run)
+
+
+def run(
+    *,
+    data_dir: Annotated[Path, Parameter(env_var=OTHERS[0])] = HOME,
+    network: NetworkName = "sandbox",
+    chain_name: ChainName = None,
+    distributed_db_versions: Versions = None,
+    p2p_versions: Versions = None,
+    driver: DriverName = "asyncio",
+    log_format: LogFormat = "text",
+    log_level: LogLevel = "info",
+    seconds: MaybeSeconds = None,
+    flags: FlagsOfNode | None = None,
+) -> None:
+    """Run a node until Ctrl-C.
+
+    It finds peers and keeps connections to them, and passes nothing on: there is no
+    chain behind it.  On public networks it says so, and asks not to be told operations.
+
+    Args:
+        data_dir: folder of identity.json, config.json, peers.json; made if need be.
+        network: the network to be on; others than the sandbox only by name.
+        chain_name: another network, by the name that its nodes announce.
+        distributed_db_versions: versions to support, such as 0,1,2.
+        p2p_versions: versions to support, such as 0,1.
+        driver: what moves the bytes: asyncio or blocking calls.
+        log_format: lines for people, or one JSON object a line, on standard error.
+        log_level: the least that is logged.
+        seconds: end after so many seconds.
+        flags: options of the node, by the reference's names.
+    """
+    files = DataDir(data_dir.expanduser())
+    ours = network_of(network, chain_name, distributed_db_versions, p2p_versions)
+    flags = Flags() if flags is None else flags
+    config = configuration(files, network, flags)
+    log = make_log(log_format, log_level)
+    with files.lock():
+        for fault in config.warnings:
+            log.warning("configuration", what=str(fault))
+        difficulty = config.p2p.expected_proof_of_work
+        identity = identity_in(files, difficulty)
+        door = _open_door(config)
+        try:
+            daemon = make_daemon(
+                files, config, flags, ours, _SEEDS.get(network, ()), identity, door, log
+            )
+            daemon.seconds = seconds
+            check_descriptors(config.p2p.limits.max_connections, log)
+            log.info("identity", peer=str(identity.peer_id), network=ours.chain_name)
+            daemon.run(driver)
+        finally:
+            if door is not None:
+                door.close()
+
+
+def configuration(files: DataDir, network: NetworkName, flags: Flags) -> Config:
+    """Return the whole configuration.
+
+    Raises:
+        CommandError: it has faults; the message names them all.
+    """
+    defaults: dict[str, Any] = dict(_HERE)
+    if network == "sandbox":
+        defaults["expected-proof-of-work"] = 0.0
+    else:
+        # We pass nothing on, and should not be told what is to be passed on.
+        defaults["disable_mempool"] = True
+    try:
+        return load_config(
+            files.config, os.environ, flags, defaults=defaults, others=OTHERS
+        )
+    except ConfigError as exc:
+        for fault in exc.faults[:-1]:
+            remark(f"tezos-p2p: {fault}")
+        raise CommandError(str(exc.faults[-1]), Exit.MISUSE) from None
+
+
+def identity_in(files: DataDir, difficulty: float) -> Identity:
+    """Load the identity of a data directory, or make one with the work that is asked."""
+    if os.path.lexists(files.identity):
+        return load_identity(files.identity, difficulty)
+    remark(f"{files.identity}: there is none yet, one is made")
+    identity = search(difficulty).identity
+    save_identity(identity, files.identity)
+    return identity
+
+
+def _open_door(config: Config) -> socket.socket | None:
+    endpoint = config.p2p.listen_endpoint
+    if endpoint is None:
+        return None
+    return listen_on(_resolved(endpoint), config.p2p.limits.backlog)
+
+
+def _resolved(endpoint: Endpoint) -> Point:
+    """Return the first point of an endpoint.
+
+    Raises:
+        OSError: its name has no address.
+    """
+    try:
+        return endpoint.point()
+    except ValueError:
+        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+        return points_of(found)[0]
+
+
+def make_daemon(
+    files: DataDir,
+    config: Config,
+    flags: Flags,
+    network: Network,
+    seeds: tuple[str, ...],
+    identity: Identity,
+    door: socket.socket | None,
+    log: Any,
+) -> Daemon:
+    """Make a node and what it needs to run by itself."""
+    p2p = config.p2p
+    household = Household(files, lambda line: log.warning("file", what=line))
+    bound = None if door is None else point_of(door.getsockname()).port
+    endpoints = p2p.peers(seeds, flags.peer, bootstrap=not flags.no_bootstrap_peers)
+    trusted: tuple[tuple[Point, PeerId | None], ...]
+    trusted, names = split_names(endpoints)
+    diversity = household.diversity()
+    core = Node(
+        Local(
+            identity=identity,
+            network=network,
+            random_bytes=os.urandom,
+            **local_part(p2p, bound),
+        ),
+        MessageCodec(SHELL_CODEC),
+        Settings[Any](
+            new_metadata=TezosMetadata,
+            score=constant_score,
+            random=unguessable,
+            random_inside=unguessable,
+            trusted=trusted,
+            **settings_part(p2p, bound),
+        ),
+        diversity,
+    )
+    household.restore(core, [point for point, _ in trusted])
+    nearby = p2p.discovery_endpoint
+    return Daemon(
+        core=core,
+        diversity=diversity,
+        door=door,
+        nearby=None if nearby is None else _resolved(nearby),
+        names=names,
+        household=household,
+        log=log,
+    )
+
+
+def check_descriptors(connections: int, log: Any) -> None:
+    """Raise the limit of open descriptors to what the node may need, if it may be."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    # Handshakes in progress, files, and what the interpreter has open.
+    needed = 2 * connections + 128
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if wanted < needed:
+        log.warning(
+            "few_descriptors",
+            limit=wanted,
+            needed=needed,
+            what="raise it (ulimit -n, LimitNOFILE=), or lower --connections",
+        )

@@ -1,0 +1,121 @@
+"""The files of a running node: loaded before it starts, saved now and then.
+
+What cannot be read is set aside with a warning, what cannot be saved is told and tried
+again; neither ends the node.
+
+Source: the life cycle of the reference node's peers file, 2026.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from ..fsm.diversity import Diversity
+from ..fsm.node import Node as Core
+from ..spec.point import Point
+from .acl_file import (
+    OperatorLists,
+    lists_of,
+    load_acl,
+    load_anchors,
+    restore_lists,
+    save_acl,
+    save_anchors,
+)
+from .data_dir import DataDir
+from .json_file import is_null, write_text
+from .peers_file import (
+    PEERS_MAX_SIZE,
+    TEZOS_METADATA,
+    format_peers,
+    load_peers,
+    peers_json,
+    restore_peers,
+)
+from .timestamps import Clocks
+
+#: Seconds between two saves.
+SAVE_EVERY: Final = 300.0
+
+
+@attrs.define
+class Household:
+    """What is kept of a node between two runs.
+
+    Args:
+        files: where.
+        warn: called with one line for each thing that is wrong.
+    """
+
+    files: DataDir
+    _warn: Callable[[str], object]
+    _configured: Collection[Point] = ()
+
+    def diversity(self) -> Diversity:
+        """Return what knows the anchors of the last run."""
+        loaded = load_anchors(self.files.anchors)
+        self._tell(loaded.warnings)
+        return Diversity(anchors=loaded.value)
+
+    def restore(self, core: Core[Any, Any], configured: Collection[Point]) -> None:
+        """Let a node that has not started know what the last one knew.
+
+        Args:
+            core: the node, whose metadata are those of Tezos.
+            configured: points that are trusted by configuration.
+        """
+        self._configured = configured
+        clocks = Clocks(time.monotonic(), time.time())
+        peers = load_peers(self.files.peers, clocks, TEZOS_METADATA)
+        self._tell(peers.warnings)
+        restore_peers(core.pool, peers.value, clocks.now)
+        lists = load_acl(self.files.acl)
+        self._tell(lists.warnings)
+        if lists.value is not None:
+            restore_lists(core.pool, core.acl, lists.value, clocks.now)
+
+    def collect(self, core: Core[Any, Any], diversity: Diversity) -> Callable[[], None]:
+        """Return what saves the node as it is now; it may be called by another thread.
+
+        Args:
+            core: the node; nothing else must use it during this call.
+            diversity: the node's.
+        """
+        clocks = Clocks(time.monotonic(), time.time())
+        peers = peers_json(core.pool.known_peers.values(), clocks.wall_of, TEZOS_METADATA)
+        lists = lists_of(core.pool, core.acl, self._configured)
+        anchors = diversity.anchors()
+        return lambda: self._save(peers, lists, anchors)
+
+    def _save(
+        self,
+        peers: list[dict[str, Any]],
+        lists: OperatorLists,
+        anchors: tuple[Point, ...],
+    ) -> None:
+        files = self.files
+
+        def save_peers() -> None:
+            if not is_null(files.peers):
+                write_text(files.peers, format_peers(peers), PEERS_MAX_SIZE)
+
+        jobs: tuple[tuple[Path, Callable[[], None]], ...] = (
+            (files.peers, save_peers),
+            (files.acl, lambda: save_acl(files.acl, lists)),
+            (files.anchors, lambda: save_anchors(files.anchors, anchors)),
+        )
+        for path, save in jobs:
+            try:
+                save()
+            except (OSError, ValueError) as exc:
+                why = exc.strerror if isinstance(exc, OSError) else str(exc)
+                self._warn(f"{path} is not saved: {why}; the old one is as it was")
+
+    def _tell(self, warnings: tuple[str, ...]) -> None:
+        for line in warnings:
+            self._warn(line)
