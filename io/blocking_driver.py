@@ -154,18 +154,6 @@ class Driver(Generic[C_co]):
         self._watch.register(door, _READ, None)
         self.pump()
 
-    def keep_door(self, door: socket.socket) -> None:
-        """Have a listening socket, for a core that says itself when to accept."""
-        self._door = door
-
-    def watch(self, sock: socket.socket) -> None:
-        """Call `_on_other` whenever another socket has something to read."""
-        self._watch.register(sock, _READ, None)
-
-    def unwatch(self, sock: socket.socket) -> None:
-        """Look at another socket no more."""
-        self._watch.unregister(sock)
-
     def wake(self) -> None:
         """Wake whoever waits."""
         self._woke = True
@@ -225,9 +213,6 @@ class Driver(Generic[C_co]):
 
     def _carry_out(self, command: Any) -> None:
         """Carry out what only some cores want."""
-
-    def _on_other(self, sock: Any) -> None:
-        """Another socket has something to read."""
 
     def _tell(self) -> None:
         """Tell the application what has happened."""
@@ -434,8 +419,6 @@ class Driver(Generic[C_co]):
         elif key.data is None:
             if key.fileobj is self._door:
                 self._accept()
-            else:
-                self._on_other(key.fileobj)
         elif (wire := self._wires.get(key.data)) and wire.sock is key.fileobj:
             if wire.connecting:
                 self.made(key.data, wire)

@@ -16,6 +16,7 @@ The aio_node module has the same class with the same methods in the same order.
 from __future__ import annotations
 
 import contextlib
+import selectors
 import socket
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -60,15 +61,19 @@ class NodeDriver(Driver[Core[M, Meta]], Generic[M, Meta]):
         self._node = node
         self._nearby: Nearby | None = None
 
+    def keep_door(self, door: socket.socket) -> None:
+        """Have a listening socket; the core says when to accept."""
+        self._door = door
+
     def hear(self, nearby: Nearby) -> None:
         """Send and receive datagrams on a socket."""
         self._nearby = nearby
-        self.watch(nearby.sock)
+        self._watch.register(nearby.sock, selectors.EVENT_READ, None)
 
     def close_nearby(self) -> None:
         """Send and receive no more datagrams."""
         if self._nearby is not None:
-            self.unwatch(self._nearby.sock)
+            self._watch.unregister(self._nearby.sock)
             self._nearby.close()
             self._nearby = None
 
@@ -106,11 +111,11 @@ class NodeDriver(Driver[Core[M, Meta]], Generic[M, Meta]):
         if self._node.on_news():
             self.wake()
 
-    def _on_other(self, sock: Any) -> None:
-        if self._nearby is not None and sock is self._nearby.sock:
-            heard = self._nearby.receive()
-            if heard is not None:
-                self.core.receive_datagram(*heard, self.clock())
+    def _serve(self, key: selectors.SelectorKey, mask: int) -> None:
+        if self._nearby is None or key.fileobj is not self._nearby.sock:
+            super()._serve(key, mask)
+        elif (heard := self._nearby.receive()) is not None:
+            self.core.receive_datagram(*heard, self.clock())
 
 
 class Node(NodeEnds[M, Meta]):
