@@ -257,7 +257,10 @@ class Node(Generic[M, Meta]):
         running = self.pool.by_peer(peer_id)
         if running is None:
             raise LocalProtocolError("send", "DISCONNECTED", f"to {peer_id}")
-        taken = self._reception.connection(running.link).send(message)
+        connection = self._reception.connection(running.link)
+        if connection.wants_to_write:  # its Write was asked for before
+            return connection.send(message)
+        taken = connection.send(message)
         self._traffic.settle(running.link, now)
         return taken
 
@@ -332,10 +335,15 @@ class Node(Generic[M, Meta]):
     # -- outputs -----------------------------------------------------------------------
 
     @property
+    def due(self) -> bool:
+        """Whether there is anything to carry out, or to re-arm."""
+        traffic = self._traffic
+        return bool(traffic.commands) or traffic.timers.changed or traffic.has_turn
+
+    @property
     def pending(self) -> bool:
         """Whether there is anything to carry out, to re-arm or to pull."""
-        traffic = self._traffic
-        return bool(traffic.commands) or traffic.timers.changed or self.readable
+        return self.due or self.readable
 
     def __contains__(self, link: int) -> bool:
         """Whether a link was allotted, and its socket may still be there."""
@@ -373,7 +381,9 @@ class Node(Generic[M, Meta]):
     def receive(self) -> Item[M] | None:
         """Return what the application is told next, or None."""
         item = self._inbox.next()
-        if item is not None and item.link in self._reception.attempts:
+        if item is None or self._inbox.holds(item.link):
+            return item  # there is time to fill its queue when that is empty
+        if item.link in self._reception.attempts:
             self._reception.attend(item.link, self._now)
             self._follow(self._now)
         return item

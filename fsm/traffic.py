@@ -235,6 +235,11 @@ class Traffic(Generic[M]):
             at = line.deadline
         self.timers.set(link, at)
 
+    @property
+    def has_turn(self) -> bool:
+        """Whether a link may have its turn to write, of those that wait for one."""
+        return self.rations_up and not self._turn
+
     def next_command(self) -> NodeCommand | None:
         """Return what the driver has to do next, or None."""
         while self.commands:

@@ -296,7 +296,7 @@ class Node(NodeEnds[M, Meta]):
     def receive_now(self) -> Item[M] | None:
         """Return the next message, or that somebody joined or left, or None."""
         item = self.core.receive()
-        if item is not None and self._driver is not None and self.core.pending:
+        if item is not None and self._driver is not None and self.core.due:
             self._driver.pump()
         return item
 
@@ -362,7 +362,10 @@ class Node(NodeEnds[M, Meta]):
         if driver is None:
             return act(self.core, 0.0)
         done = act(self.core, driver.clock())
-        driver.pump()
+        if self.core.due:
+            driver.pump()
+        elif self.core.readable:
+            self.on_news()
         return done
 
     async def _wait(self, waiters: list[asyncio.Future[None]]) -> None:

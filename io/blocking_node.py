@@ -338,7 +338,7 @@ class Node(NodeEnds[M, Meta]):
         """Return the next message, or that somebody joined or left, or None."""
         with self._lock:
             item = self.core.receive()
-            if item is not None and self.core.pending:
+            if item is not None and self.core.due:
                 self._driver.pump()
             return item
 
@@ -404,7 +404,8 @@ class Node(NodeEnds[M, Meta]):
             if not self._started:
                 return act(self.core, 0.0)
             done = act(self.core, driver.clock())
-            driver.pump()
+            if self.core.pending:
+                driver.pump()
             if not driver.threaded:
                 driver.flush()  # nobody else will
             return done

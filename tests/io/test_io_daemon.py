@@ -159,6 +159,7 @@ def test_broken_peers_are_set_aside_and_the_node_runs(start, tmp_path):
     (folder / "peers.json").write_text('{"what": 1}')
     node = start("one")
     assert "peers.json" in node.until("file", level="warning")["what"]
+    assert node.where
     assert node.stop() == 0
     assert (folder / "peers.json.unreadable-1").read_text() == '{"what": 1}'
 
