@@ -228,6 +228,7 @@ class Answerer:
         private_mode: whether the node keeps to itself.
         discovery: whether it tells and learns points.
         least: connections up to which a swap drops nobody: the node lacks some.
+        most: connections above which it ends the new one if the old one is gone.
         runner: ``machine.shared`` or ``machine.compiled``.
 
     Attributes:
@@ -242,6 +243,7 @@ class Answerer:
     _private_mode: bool = False
     _discovery: bool = True
     _least: int = 0
+    _most: int = 0xFFFF
     _runner: Callable[[Table, type], Mapping[str, Trigger]] = shared
     swaps: Swaps = attrs.field(init=False)
     teaching: Teaching = attrs.field(init=False)
@@ -348,6 +350,9 @@ class Answerer:
         # The peer may be gone, be trusted by now, or be the very one that was dialled.
         if facts is not None and not facts.trusted and facts.link != link:
             self._commands.append(Disconnect(facts.link, _SWAPPED))
+        elif self._world.active() > self._most:
+            # Others came meanwhile: what should have stayed as many are too many.
+            self._commands.append(Disconnect(link, _SWAPPED))
 
     def forget(self, link: int) -> None:
         """Let go of a link that runs no more; harmless if nothing is known of it."""
@@ -394,6 +399,11 @@ class Answerer:
         self._told.clear()
 
     # -- outputs -----------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether `next_command` or `next_event` has something."""
+        return bool(self._commands or self._events)
 
     def next_command(self) -> Command | None:
         """Return what is to be done next, or None."""

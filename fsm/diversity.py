@@ -31,6 +31,7 @@ nothing of it.
 from __future__ import annotations
 
 import enum
+import functools
 from typing import Final
 
 import attrs
@@ -50,6 +51,7 @@ BLOCK_V6: Final = 32
 TESTS_MAX: Final = 64
 
 
+@functools.lru_cache(maxsize=4096)
 def block_of(address: Address) -> Prefix:
     """Return the block that an address counts as one of: a /16, of IPv6 a /32."""
     return prefix_of(carried(address), BLOCK_V4, BLOCK_V6)

@@ -60,8 +60,6 @@ from ..spec.hello import (
     CONNECTION_METADATA,
     FRAME_MAX_SIZE,
     Ack,
-    Nack,
-    nack_for,
 )
 from ..spec.limits import FRAME_WIRE_MAX, TAG_SIZE
 from ..spec.motive import Motive
@@ -289,11 +287,8 @@ class Handshake:
         remote = self._verdict.remote
         motive = Motive(motive)
         closed = Closed(endings.refused_by_us(remote, motive), now)
-        # Checked is also what a remote of version 0 will not be told; and the nonce is
-        # spent last.
-        ANSWER.encode(Nack(motive, points))
         announced = remote.message.version.p2p_version
-        plaintext = ANSWER.encode(nack_for(announced, motive, points))
+        plaintext = self._local.nack(announced, motive, points)  # the nonce is spent last
         self._fire("refuse", _Refusal(self._seal(plaintext), closed))
 
     def close(self, reason: Disconnection, now: float) -> None:

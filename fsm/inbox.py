@@ -23,7 +23,7 @@ from ..spec.version import Version
 M = TypeVar("M")
 
 
-@attrs.frozen
+@attrs.define  # not frozen: there is one for each message
 class Message(Generic[M]):
     """A message of the application.
 
@@ -85,6 +85,8 @@ class Ready:
 Item = Message[M] | Joined | Left | Ready
 
 _NOTHING: Final = 0
+# More than there can be.
+_ANY: Final = 1 << 62
 
 
 class Inbox(Generic[M]):
@@ -107,10 +109,12 @@ class Inbox(Generic[M]):
         """Connections that have something to be pulled."""
         return len(self._boxes)
 
-    def has_room(self, link: int) -> bool:
-        """Whether one more message of a connection is taken."""
+    def room(self, link: int) -> int:
+        """Return how many more messages of a connection are taken."""
+        if self._limit is None:
+            return _ANY
         count = self._messages.get(link, _NOTHING)
-        return not count or self._limit is None or count + 1 < self._limit
+        return max(self._limit - 1 - count, not count)
 
     def holds(self, link: int) -> bool:
         """Whether anything of a connection waits."""
@@ -133,7 +137,8 @@ class Inbox(Generic[M]):
         link, box = next(iter(self._boxes.items()))
         item = box.popleft()
         if box:
-            self._boxes.move_to_end(link)
+            if len(self._boxes) > 1:
+                self._boxes.move_to_end(link)
         else:
             del self._boxes[link]
         if type(item) is Message:

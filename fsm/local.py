@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
 from ..spec.hello import (
+    ANSWER,
     CONNECTION_METADATA,
     MESSAGE_NONCE_SIZE,
     NONCE_OFFSET,
     ConnectionMessage,
     ConnectionMetadata,
+    Nack,
     frame_connection_message,
+    nack_for,
 )
 from ..spec.identity import DEFAULT_DIFFICULTY, Identity, target_of
 from ..spec.limits import Limits
+from ..spec.motive import Motive
+from ..spec.point import Point
 from ..spec.version import MAINNET, Network
 from .channel import KeyCache
 from .machine import RUNNERS, LocalProtocolError, Table, Trigger, shared
@@ -70,6 +75,8 @@ class Local:
     keys: KeyCache = _derived("_make_keys", init=True)
     metadata_bytes: bytes = _derived("_encode_metadata")
     _hello: bytes = _derived("_frame_hello")
+    # Version and motive, points, and the bytes of the last nack.
+    _nack: list[Any] = attrs.field(factory=list[Any], init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         """Check what the parts cannot check alone."""
@@ -94,6 +101,27 @@ class Local:
                 self.network.announced,
             )
         )
+
+    def nack(self, announced: int, motive: Motive, points: tuple[Point, ...]) -> bytes:
+        """Return the answer that refuses somebody; crowds that get the same share it.
+
+        Args:
+            announced: their p2p version.
+            motive: why.
+            points: other nodes to try, at most 100.
+
+        Raises:
+            EncodeError: the points cannot be sent, be it to others than them.
+        """
+        last = self._nack
+        if not (last and last[0] == (announced, motive) and last[1] is points):
+            # Checked is also what a remote of version 0 will not be told.
+            plaintext = ANSWER.encode(Nack(motive, points))
+            answer = nack_for(announced, motive, points)
+            if answer != Nack(motive, points):
+                plaintext = ANSWER.encode(answer)
+            last[:] = (announced, motive), points, plaintext
+        return cast("bytes", last[2])
 
     def hello(self) -> bytes:
         """Return our framed connection message with a fresh nonce.

@@ -57,6 +57,8 @@ from .sampling import sample
 AT_ONCE: Final = 20
 #: Seconds after which a dial is no longer counted on, and another begun beside it.
 PATIENCE: Final = 1.0
+#: Points that are chosen at one look at all of them, at least.
+LOOK: Final = 20
 #: Points that one pass dials at most: peers can invent them without end.
 PASS_MAX: Final = 1000
 #: Seconds until points are looked for again, the first time and at most.
@@ -476,6 +478,11 @@ class Maintenance:
 
     # -- outputs -----------------------------------------------------------------------
 
+    @property
+    def busy(self) -> bool:
+        """Whether `next_command` has something."""
+        return bool(self._commands)
+
     def next_command(self) -> MaintenanceCommand | None:
         """Return the next thing to do or to tell, or None."""
         return self._commands.popleft() if self._commands else None
@@ -541,8 +548,9 @@ class Maintenance:
                 if looked:
                     break
                 looked, self._looked = True, now
-                found = self._world.candidates(self._seen, self._start, room, now)
-                self._queue.extend(found[:room])
+                most = max(room, LOOK)  # a look costs as much as there are points
+                found = self._world.candidates(self._seen, self._start, most, now)
+                self._queue.extend(found[:most])
                 continue
             point = self._queue.popleft()
             if point in self._seen or point in dialling:

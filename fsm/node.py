@@ -411,9 +411,15 @@ class Node(Generic[M, Meta]):
     def _follow(self, now: float) -> None:
         """Move what has happened between the parts, until nothing is left to move."""
         self._now = now
-        moved = True
-        while moved:
-            moved = self._tell_all(now) | self._maintain(now) | self._answer(now)
+        facts, maintenance, answerer = (
+            self._reception.facts,
+            self.maintenance,
+            self._answerer,
+        )
+        while facts or self.pool.news != self._news or maintenance.busy or answerer.busy:
+            self._tell_all(now)
+            self._maintain(now)
+            self._answer(now)
         accepting = self._welcome.next_command()
         if accepting is not None:
             self._traffic.commands.append(Accept(accepting))
@@ -428,11 +434,9 @@ class Node(Generic[M, Meta]):
         if self._diversity is not None:
             timers.set(_DIVERSITY, self._diversity.next_timeout())
 
-    def _tell_all(self, now: float) -> bool:
+    def _tell_all(self, now: float) -> None:
         """Tell the workers what has become of links."""
-        moved = False
         while (fact := self._reception.next_fact()) is not None:
-            moved = True
             match fact:
                 case Begun(attempt, running):
                     self._treat(running, now)
@@ -453,7 +457,6 @@ class Node(Generic[M, Meta]):
         if self.pool.news != self._news:
             self._news = self.pool.news
             self.maintenance.met(now)
-        return moved
 
     def _settled(self, attempt: Any, ran: bool, now: float) -> None:
         """An attempt has come to run, or is over; ``ran``: it has, at any time."""
@@ -466,11 +469,9 @@ class Node(Generic[M, Meta]):
         if ours:
             self.maintenance.dialled(attempt.remote_point, ran, now)
 
-    def _maintain(self, now: float) -> bool:
+    def _maintain(self, now: float) -> None:
         """Carry out what maintenance wants."""
-        moved = False
         while (command := self.maintenance.next_command()) is not None:
-            moved = True
             match command:
                 case upkeep.Fill(point):
                     info = self.pool.known_points.get(point)
@@ -495,13 +496,10 @@ class Node(Generic[M, Meta]):
                     self._reception.events.append(TooManyConnections())
                 case _:
                     pass
-        return moved
 
-    def _answer(self, now: float) -> bool:
+    def _answer(self, now: float) -> None:
         """Carry out what the answerer wants."""
-        moved = False
         while (command := self._answerer.next_command()) is not None:
-            moved = True
             match command:
                 case answers.Reply(link, message):
                     taken = self._reception.put(link, message, now)
@@ -518,7 +516,6 @@ class Node(Generic[M, Meta]):
                     self._reception.close(command.link, command.reason, now)
         while (event := self._answerer.next_event()) is not None:
             self._reception.events.append(event)
-        return moved
 
     def _dial(self, point: Point, now: float) -> int | P2pError:
         if self._stopped or not self._started:

@@ -107,6 +107,7 @@ def assemble(
         settings.private_mode,
         settings.discovers,
         bounds.min_connections,
+        bounds.max_threshold,
         local.runner,
     )
     discovery = None

@@ -87,6 +87,7 @@ class Reception(Generic[M, Meta]):
         inbox: what the application pulls.
         events: for observers; the pool's.
         refused: connections that were refused, failed or ended, by reason.
+        facts: what the node was not told yet.
     """
 
     _local: Local
@@ -104,7 +105,7 @@ class Reception(Generic[M, Meta]):
     events: deque[PoolEvent] = attrs.field(init=False)
     refused: dict[Reason, int] = attrs.field(factory=dict[Reason, int], init=False)
     places: Places = attrs.field(init=False)
-    _facts: deque[Fact[Meta]] = attrs.field(factory=deque[Fact[Meta]], init=False)
+    facts: deque[Fact[Meta]] = attrs.field(factory=deque[Fact[Meta]], init=False)
     _pending: Counts[Prefix] = attrs.field(init=False)
     _chosen: Chosen = attrs.field(init=False)
     _accepts: Ration[Prefix] = attrs.field(init=False)
@@ -121,7 +122,7 @@ class Reception(Generic[M, Meta]):
 
     def next_fact(self) -> Fact[Meta] | None:
         """Return the oldest fact that the node was not told yet, or None."""
-        return self._facts.popleft() if self._facts else None
+        return self.facts.popleft() if self.facts else None
 
     # -- links -------------------------------------------------------------------------
 
@@ -262,9 +263,11 @@ class Reception(Generic[M, Meta]):
         if not attempt.told or attempt.peer is None:
             return
         connection, peer_id = self.connection(link), attempt.peer.peer_id
-        while connection.readable and inbox.has_room(link):
+        room = inbox.room(link)
+        while room > 0 and connection.readable:
             message = connection.receive()
             inbox.put(Message(link, peer_id, cast("M", message)))
+            room -= 1
         # Not before all else was pulled: so whoever comes and goes while nobody pulls
         # goes on taking a place.
         if attempt.farewell is None or connection.readable or inbox.holds(link):
@@ -292,7 +295,7 @@ class Reception(Generic[M, Meta]):
             case Established():
                 self._welcome_in(attempt, event, now)
             case ControlReceived(message):
-                self._facts.append(Heard(attempt, message))
+                self.facts.append(Heard(attempt, message))
             case SendReady() if attempt.peer is not None:
                 self.inbox.put(Ready(attempt.link, attempt.peer.peer_id))
             case Closed(why):
@@ -380,7 +383,7 @@ class Reception(Generic[M, Meta]):
         self._pending.remove(attempt.link)
         self.inbox.put(Joined(attempt.link, event.remote, event.version))
         self.events.append(told.ConnectionEstablished(id_point, peer.peer_id))
-        self._facts.append(Begun(attempt, running))
+        self.facts.append(Begun(attempt, running))
 
     def _see_off(self, attempt: Attempt[Meta], why: Disconnection, now: float) -> None:
         """It is over, for whatever reason; everything is given back."""
@@ -390,7 +393,7 @@ class Reception(Generic[M, Meta]):
         attempt.leave(now)
         self._count(why.reason)
         self._pending.remove(attempt.link)
-        self._facts.append(Over(attempt, before is State.RUNNING))
+        self.facts.append(Over(attempt, before is State.RUNNING))
         if before is State.RUNNING:
             assert attempt.peer is not None
             attempt.farewell = why
@@ -419,7 +422,7 @@ class Reception(Generic[M, Meta]):
                 self.pool.add_own_point(point)
             elif error.kind is ErrorKind.REJECTED_BY_NACK and peer is not None:
                 others = error.facts.get("alternative_points", ())
-                self._facts.append(Taught(point.address, peer.peer_id, others))
+                self.facts.append(Taught(point.address, peer.peer_id, others))
 
     # -- aside -------------------------------------------------------------------------
 

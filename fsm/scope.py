@@ -99,6 +99,7 @@ _TEREDO: Final = 0x20010000
 _UNICAST: Final = 0b001
 
 
+@functools.lru_cache(maxsize=4096)
 def carried(address: Address) -> Address:
     """Return the IPv4 address that an IPv6 one carries, or else the address itself."""
     if address >> 32 == _NAT64:

@@ -183,7 +183,7 @@ class Node(NodeEnds[M, Meta]):
             OSError: the socket for datagrams cannot be had.
             LocalProtocolError: it was started before.
         """
-        if self._driver is not None:
+        if self._driver is not None or self.stopped:
             raise LocalProtocolError("start", "started before")
         driver = NodeDriver(self.core, self)
         if self._nearby is not None:
@@ -201,13 +201,15 @@ class Node(NodeEnds[M, Meta]):
         """
         driver = self._driver
         if driver is None:
+            self.stopped = True
             if self._door is not None:
                 self._door.close()
+            self.on_news()
             return
         if not self.stopped:
             self.stopped = True
-            driver.close_door()
             driver.close_nearby()
+            driver.close_door()
             self._do(lambda core, now: core.stop(now, now + timeout))
         while not driver.is_idle:
             await self._wait(self._news)
@@ -216,7 +218,12 @@ class Node(NodeEnds[M, Meta]):
 
     async def __aenter__(self) -> Self:
         """Start, and return itself."""
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            if self._door is not None and self._driver is None:
+                self._door.close()
+            raise
         return self
 
     async def __aexit__(

@@ -230,8 +230,8 @@ class Node(NodeEnds[M, Meta]):
                 return
             if not self.stopped:
                 self.stopped = True
-                driver.close_door()
                 driver.close_nearby()
+                driver.close_door()
                 self._do(lambda core, now: core.stop(now, now + timeout))
             while not driver.is_idle:
                 self._wait(None)
@@ -240,7 +240,12 @@ class Node(NodeEnds[M, Meta]):
 
     def __enter__(self) -> Self:
         """Start, and return itself."""
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            if self._door is not None and not self._started:
+                self._door.close()
+            raise
         return self
 
     def __exit__(
@@ -315,8 +320,7 @@ class Node(NodeEnds[M, Meta]):
                     continue
                 link = running.link
                 self._short[link] = self._short.get(link, 0) + 1
-                while self._short.get(link):
-                    self._wait_in_time(until)
+                self._wait_in_time(until, lambda link=link: not self._short.get(link))
 
     def maintain(self, timeout: float | None = None) -> bool:
         """Look after the number of connections; return whether it is within bounds.
@@ -328,8 +332,7 @@ class Node(NodeEnds[M, Meta]):
         with self._lock:
             until, before = self._until(timeout), self._runs
             self._do(lambda core, now: core.maintain(now))
-            while self._runs == before:
-                self._wait_in_time(until)
+            self._wait_in_time(until, lambda: self._runs != before)
             return self._within
 
     # -- what the application pulls ----------------------------------------------------
@@ -354,7 +357,7 @@ class Node(NodeEnds[M, Meta]):
             while (item := self.receive_now()) is None:
                 if self._over:
                     raise NotConnected("the node has stopped")
-                self._wait_in_time(until)
+                self._wait_in_time(until, lambda: self.core.readable or self._over)
             return item
 
     def items(self) -> Iterator[Item[M]]:
@@ -420,6 +423,10 @@ class Node(NodeEnds[M, Meta]):
         finally:
             self._waiting -= 1
 
-    def _wait_in_time(self, until: float | None) -> None:
-        if not self._wait(until) and until is not None:
-            raise TimeoutError("nothing has happened in time")
+    def _wait_in_time(self, until: float | None, true: Callable[[], bool]) -> None:
+        """Wait until something is true; whoever is late looks once more."""
+        while not true():
+            late = until is not None and self._driver.clock() >= until
+            self._wait(until)
+            if late and not true():
+                raise TimeoutError("nothing has happened in time")

@@ -402,6 +402,27 @@ def test_if_the_dial_fails_nobody_is_dropped(new):
     assert len(ask(answerer, B, 5.0)) == 1
 
 
+@pytest.mark.parametrize(("most", "gone"), [(2, [C]), (3, [])])
+def test_if_the_other_is_gone_and_others_have_come_the_new_one_goes(most, gone):
+    world, answerer = scene(A, B, most=most)
+    answerer.replied(agree(answerer, A, 0.0), True, 0.0)
+    commands(answerer)
+    del world.links[B]
+    world.links[C], world.links[D] = facts_of(C), facts_of(D)
+    answerer.swapped(C, 2.0)
+    assert [command.link for command in commands(answerer)] == gone
+
+
+@pytest.mark.parametrize(("least", "gone"), [(2, [B]), (3, [])])
+def test_nobody_is_dropped_as_long_as_some_are_lacking(least, gone):
+    world, answerer = scene(A, B, least=least)
+    answerer.replied(agree(answerer, A, 0.0), True, 0.0)
+    commands(answerer)
+    world.links[C] = facts_of(C)
+    answerer.swapped(C, 2.0)
+    assert [command.link for command in commands(answerer)] == gone
+
+
 def test_if_the_answer_finds_no_room_nothing_happens():
     _, answerer = scene(A, B)
     answerer.replied(agree(answerer, A, 0.0), False, 0.0)

@@ -45,20 +45,20 @@ def test_messages_stay_below_the_limit_but_one_is_always_taken(
 ) -> None:
     inbox = Inbox[str](limit)
     taken = 0
-    while inbox.has_room(1):
+    while inbox.room(1):
         inbox.put(said(1, "m"))
         taken += 1
     assert taken == held
-    assert inbox.has_room(2)
+    assert inbox.room(2)
     inbox.next()
-    assert inbox.has_room(1)
+    assert inbox.room(1)
 
 
 def test_what_is_no_message_takes_no_room() -> None:
     inbox = Inbox[str](2)
     for _ in range(5):
         inbox.put(Ready(1, peer(1)))
-    assert inbox.has_room(1)
+    assert inbox.room(1)
 
 
 def test_whom_we_leave_says_no_more_but_that_he_left() -> None:
@@ -87,7 +87,7 @@ def test_nothing_is_lost_or_told_twice(steps: list[tuple[int, str]]) -> None:
     inbox, waiting = Inbox[str](4), dict[int, list[str]]()
     for number, (link, step) in enumerate(steps):
         queue = waiting.setdefault(link, [])
-        if step == "put" and inbox.has_room(link):
+        if step == "put" and inbox.room(link):
             inbox.put(said(link, str(number)))
             queue.append(str(number))
         elif step == "purge":

@@ -22,6 +22,7 @@ from tezos_p2p.fsm.machine import RUNNERS
 from tezos_p2p.fsm.maintenance import (
     AT_ONCE,
     GAP,
+    LOOK,
     PASS_MAX,
     PATIENCE,
     SEARCH_FIRST,
@@ -456,7 +457,7 @@ def test_dead_points_do_not_keep_the_others_waiting():
             answer(it)
 
     town.answer = late
-    town.start().run(2.0)
+    town.start().run(2.0 + PATIENCE)
     assert town.active() >= 36
 
 
@@ -1039,7 +1040,7 @@ def test_whatever_happens_it_keeps_its_promises(three, steps, seed: int, runner:
         assert set(worker._dialling) == set(town.pending)
         assert len(town.pending) <= AT_ONCE
         assert len(worker._seen) <= PASS_MAX
-        assert len(worker._queue) <= Bounds(*three).max_target
+        assert len(worker._queue) <= max(LOOK, Bounds(*three).max_target)
     counts = town.counts()
     assert counts["Started"] - counts["Ended"] == (
         town.worker.state in (State.FILLING, State.ASKING, State.TRIMMING)
