@@ -73,7 +73,7 @@ def _check_tezos_p2p(words: list[str], expected: str) -> None:
         _check_output(command, expected)
         return
     options = {word.partition("=")[0] for word in words[1:cut] if word.startswith("--")}
-    group = 2 if words[1] == "identity" else 1
+    group = 2 if words[1] in ("identity", "config") else 1
     text = _run([*command[: 2 + group], "--help"])
     named = " ".join(words[: 1 + group])
     assert re.search(rf"^Usage: {re.escape(named)}\b", text, re.M), f"no {named}"
