@@ -12,7 +12,15 @@ TOP = [ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md")]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 DOCUMENTS = TOP + PAGES
 #: Languages of blocks. The first two are run or checked; the others run nothing.
-LANGUAGES = {"python", "console", "text", "{image}", "{toctree}", "{include}"}
+LANGUAGES = {
+    "python",
+    "console",
+    "text",
+    "{image}",
+    "{toctree}",
+    "{include}",
+    "{literalinclude}",
+}
 
 _FENCED = re.compile(r"^```.*?^```$", re.M | re.S)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

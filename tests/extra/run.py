@@ -61,7 +61,9 @@ def lowest() -> list[str]:
     return pins
 
 
-def suite(name: str, python: str, constraints: Path, *without: str) -> None:
+def suite(
+    name: str, python: str, constraints: Path, *without: str, more: str = ""
+) -> None:
     """Make a virtual environment and run the tests in it, but for some files."""
     print(f"--- {name}: {python}", flush=True)
     folder = VENVS / name
@@ -72,7 +74,7 @@ def suite(name: str, python: str, constraints: Path, *without: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         run(python, "-m", "venv", folder)
         pip = (inside, "-m", "pip", "--disable-pip-version-check", "--quiet", "install")
-        run(*pip, "--constraint", constraints, "--editable", ".[test]")
+        run(*pip, "--constraint", constraints, "--editable", ".[test" + more + "]")
         stamp.write_text(wanted, "utf-8")
     # The explorations are the same steps of the same tables on every Python.
     options = ["-n", "2", "--dist", "loadfile", "--ignore", "tests/explore"]
@@ -94,7 +96,8 @@ def main() -> None:
         else:
             # The command is tried below, with the oldest of what it is made of.
             pins = ROOT / "tests" / "constraints.txt"
-            suite(f"python{version}", python, pins, "*/test_io_cli*", "*/test_io_demo*")
+            left_out = ("*/test_io_cli*", "*/test_io_demo*")
+            suite(f"python{version}", python, pins, *left_out, more=",embedding")
     for version in missing:
         print(f"--- python{version}: not on this machine, NOT RUN", flush=True)
     pins = VENVS / "lowest.txt"
