@@ -16,7 +16,7 @@ SOURCES := pyproject.toml tests/constraints.txt
 .PHONY: help demo test test-extra check bench docs diagrams clean
 
 help:
-	@echo "make demo        two processes talk on loopback; a recorded handshake is replayed"
+	@echo "make demo        a network of real nodes forms on loopback, and survives a kill"
 	@echo "make test        the test suite"
 	@echo "make test-extra  the suite again: lowest versions, other Pythons"
 	@echo "make check       lint, types, import contracts, diagrams, docs, packages"
@@ -26,7 +26,7 @@ help:
 	@echo "make clean       remove what the others have made"
 
 demo: $(VENV)/node
-	@$(BIN)/tezos-p2p demo
+	@$(BIN)/tezos-p2p sandbox
 
 test: $(VENV)/test
 	$(BIN)/python -m pytest --cov --cov-report=term -n 2 --dist loadfile

@@ -235,7 +235,7 @@ class Driver(Generic[C_co]):
         left = None if until is None else max(0.0, until - self.clock())
         if not self.busy:
             return False
-        if self._thread is None:
+        if not self.threaded:
             self._check_user()
             self._turn(left)
             return self._woke or left != 0.0

@@ -94,6 +94,11 @@ class NodeDriver(Driver[Core[M, Meta]], Generic[M, Meta]):
         super().lost(link, error, direction)
         self._node.on_room(link)
 
+    def _give_up(self) -> None:
+        self._node.stopped = True
+        self.close_nearby()
+        super()._give_up()
+
     def _fetch(self, link: int) -> None:
         super()._fetch(link)
         self._node.on_room(link)
@@ -316,11 +321,8 @@ class Node(NodeEnds[M, Meta]):
             until = self._until(timeout)
             while not self.send_now(peer_id, message):
                 running = self.core.pool.by_peer(peer_id)
-                if running is None:
-                    continue
-                link = running.link
-                self._short[link] = self._short.get(link, 0) + 1
-                self._wait_in_time(until, lambda link=link: not self._short.get(link))
+                if running is not None:
+                    self._wait_for_room(running.link, until)
 
     def maintain(self, timeout: float | None = None) -> bool:
         """Look after the number of connections; return whether it is within bounds.
@@ -422,6 +424,10 @@ class Node(NodeEnds[M, Meta]):
             return self._driver.wait(until)
         finally:
             self._waiting -= 1
+
+    def _wait_for_room(self, link: int, until: float | None) -> None:
+        self._short[link] = self._short.get(link, 0) + 1
+        self._wait_in_time(until, lambda: not self._short.get(link))
 
     def _wait_in_time(self, until: float | None, true: Callable[[], bool]) -> None:
         """Wait until something is true; whoever is late looks once more."""

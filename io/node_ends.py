@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, Literal, TypedDict, TypeVar
 
 from ..fsm.diversity import Diversity
 from ..fsm.local import Local
+from ..fsm.machine import LocalProtocolError
 from ..fsm.node import Node as Core
 from ..fsm.point import Backoff
 from ..fsm.policy import FAIR, PeerPolicy
@@ -247,9 +248,10 @@ class NodeEnds(Generic[M, Meta]):
             NotConnected: there is no such connection.
             EncodeError: the message has no bytes.
         """
-        if self.core.pool.by_peer(peer_id) is None:
-            raise NotConnected(f"not connected to {peer_id}")
-        return self._do(lambda core, now: core.send(peer_id, message, now))
+        try:
+            return self._do(lambda core, now: core.send(peer_id, message, now))
+        except LocalProtocolError:
+            raise NotConnected(f"not connected to {peer_id}") from None
 
     def disconnect(self, peer_id: PeerId) -> bool:
         """End the connection to a peer; return False if there is none."""

@@ -16,7 +16,7 @@ from typing import Final
 from cyclopts import App, CycloptsError, Parameter
 
 from ...spec.identity import IdentityError
-from . import completion, config, demo, diagrams, identity, listen, probe, spec
+from . import completion, config, demo, diagrams, identity, listen, probe, sandbox, spec
 from . import run as run_node
 from .exits import CommandError, Exit
 from .output import help_console, is_terminal
@@ -29,6 +29,7 @@ GROUPS: Final = (
     probe,
     listen,
     demo,
+    sandbox,
     spec,
     diagrams,
     completion,
