@@ -136,7 +136,7 @@ def crowded(node: Node, count: int) -> dict[int, Connection]:
 DECISION_MOST = {"shared": 4.0, "compiled": 1.0}
 #: What compiled tables must not fall below while they miss that goal: a list of 50 points
 #: is encoded for a refusal, and a link that goes passes through the whole node.
-REFUSAL_FLOOR, BACK_FLOOR, REFUSAL_AND_BACK_FLOOR = 0.35, 0.55, 0.25
+REFUSAL_FLOOR, BACK_FLOOR, REFUSAL_AND_BACK_FLOOR = 1.0, 0.6, 0.65
 #: Points of which a refusal tells 50.
 TOLD = 100
 
@@ -240,7 +240,7 @@ BACKLOG = 600
 ADDED_MOST = 0.3e-6
 #: What must be kept while that is missed: 4 µs.  Each message that is pulled has the node
 #: look at its link and at all machines once.
-ADDED_FLOOR = 7.0
+ADDED_FLOOR = 20.0
 
 
 class Reader:
@@ -517,7 +517,7 @@ TARGET_NODES, TARGET_SECONDS = 1000, 30.0
 FORMING, QUIET = 600, 3600
 #: What must be kept while the target is missed.  It is the handshakes that are begun, and
 #: what each costs, that decide: they are printed.
-SIMULATED_FLOOR = 0.4 if NODES <= 200 else 0.1
+SIMULATED_FLOOR = 0.6 if NODES <= 200 else 0.25
 
 
 class Counting(Sim):

@@ -26,8 +26,8 @@ from tezos_p2p.io.sandbox_board import (
     NODES_MAX,
     NODES_MIN,
     Board,
-    Plan,
     NodeRow,
+    Plan,
     Summary,
 )
 from tezos_p2p.io.sandbox_worker import (
