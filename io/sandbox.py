@@ -37,7 +37,7 @@ from typing import IO, Any, Final, cast
 
 from ..spec.point import Point
 from .proof_of_work import generate_identity
-from .sandbox_board import Board, Plan, NodeRow, Summary
+from .sandbox_board import Board, NodeRow, Plan, Summary
 from .sandbox_worker import DIFFICULTY, ENDING, HOST, DriverName, Part, Seat, limits_of
 from .sockets import open_for
 

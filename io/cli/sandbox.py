@@ -21,8 +21,8 @@ from ..sandbox_board import (
     NODES_MIN,
     PHASES,
     Board,
-    Plan,
     NodeRow,
+    Plan,
     Summary,
 )
 from .exits import Exit
