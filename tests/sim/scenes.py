@@ -50,7 +50,8 @@ def put(sim: Sim, host: SimHost, to: int, message: Any) -> bool:
     """Have a node say something of this layer to another, whatever it thinks of it."""
     running = host.node.pool.by_peer(identity(to).peer_id)
     assert running is not None
-    return bool(sim.do(host, lambda it: it._reception.put(running.link, message, sim.now)))
+    reception, link = host.node._reception, running.link
+    return bool(sim.do(host, lambda _: reception.put(link, message, sim.now)))
 
 
 def dial(sim: Sim, host: SimHost, number: int) -> Any:
