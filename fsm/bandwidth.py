@@ -15,8 +15,9 @@ waiting beside it owes its last unit at most.
 **When.**  A cap is a bucket of one unit (of a second's worth or so, if that is less) that
 fills steadily; who finds it not empty may move a unit, and what that takes too much has
 to be made good first.  So a window of t seconds carries at most ``cap * t`` bytes and
-two units.  If the alarm rings late while links are starved, up to `LATENESS` seconds
-of the cap are not lost.  Links may have caps of their own, in the same way; while such
+two units.  If the alarm rings late while several links are starved, up to `LATENESS`
+seconds of the cap are not lost: a window may carry so much more then.  A link that is
+alone does lose them.  Links may have caps of their own, in the same way; while such
 a one waits, the others have its share.
 
 The work is conserving: nothing but a cap stops anybody, and without one nobody is ever

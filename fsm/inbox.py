@@ -97,13 +97,15 @@ class Inbox(Generic[M]):
             for no limit.
     """
 
-    __slots__ = ("_boxes", "_limit", "_messages")
+    __slots__ = ("_boxes", "_limit", "_messages", "_ready")
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
         # Only while there is something in them; the first has its turn.
         self._boxes: OrderedDict[int, deque[Item[M]]] = OrderedDict()
         self._messages: dict[int, int] = {}
+        # Connections of which it waits that there is room again: once is enough.
+        self._ready: dict[int, None] = {}
 
     def __len__(self) -> int:
         """Connections that have something to be pulled."""
@@ -123,6 +125,10 @@ class Inbox(Generic[M]):
     def put(self, item: Item[M]) -> None:
         """Add an item; for a message there must be room."""
         link = item.link
+        if type(item) is Ready:
+            if link in self._ready:
+                return
+            self._ready[link] = None
         box = self._boxes.get(link)
         if box is None:
             box = self._boxes[link] = deque()
@@ -143,6 +149,8 @@ class Inbox(Generic[M]):
             del self._boxes[link]
         if type(item) is Message:
             self._count_down(link)
+        elif type(item) is Ready:
+            del self._ready[link]
         return item
 
     def purge(self, link: int) -> int:

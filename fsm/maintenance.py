@@ -537,7 +537,7 @@ class Maintenance:
             return
         # No more than are wanted, or a network that starts at once overruns itself; but
         # most points are dead, and nobody waits for those.
-        young = [since for since in dialling.values() if now - since < PATIENCE]
+        young = [since for since in dialling.values() if now < since + PATIENCE]
         room = min(
             bounds.max_target - active - len(dialling),
             bounds.min_target - active - len(young),

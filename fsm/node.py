@@ -141,6 +141,8 @@ class Node(Generic[M, Meta]):
         self._started = True
         for point, expected in self._settings.trusted:
             self.pool.register_point(point, now, trusted=True, expected=expected)
+        if self._diversity is not None:
+            self.pool.learn(self._diversity.waiting_anchors, now)
         self._welcome.open(now)
         self.maintenance.start(now)
         if self._discovery is not None:
@@ -432,7 +434,8 @@ class Node(Generic[M, Meta]):
         timers.set(_MAINTENANCE, self.maintenance.next_timeout())
         timers.set(_ANSWERER, self._answerer.next_timeout())
         if self._diversity is not None:
-            timers.set(_DIVERSITY, self._diversity.next_timeout())
+            at = None if self._stopped else self._diversity.next_timeout()
+            timers.set(_DIVERSITY, at)
 
     def _tell_all(self, now: float) -> None:
         """Tell the workers what has become of links."""

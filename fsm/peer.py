@@ -18,7 +18,6 @@ our own wish are logged as such here, which it intended.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
@@ -118,7 +117,7 @@ class PeerInfo(Generic[Meta]):
     state: State = attrs.field(default=State.DISCONNECTED, init=False)
     link: int | None = attrs.field(default=None, init=False)
     id_point: IdPoint | None = attrs.field(default=None, init=False)
-    _events: deque[PeerEvent] | None = attrs.field(default=None, init=False, repr=False)
+    _events: list[PeerEvent] | None = attrs.field(default=None, init=False, repr=False)
 
     # -- inputs ------------------------------------------------------------------------
 
@@ -217,7 +216,9 @@ class PeerInfo(Generic[Meta]):
 
     def _keep(self, event: PeerEvent) -> None:
         if self._events is None:
-            self._events = deque(maxlen=EVENTS_MAX)
+            self._events = []  # of most there is one or two: a ring would be bigger
+        elif len(self._events) == EVENTS_MAX:
+            del self._events[0]
         self._events.append(event)
 
 

@@ -28,7 +28,6 @@ connections that end by our own wish are logged as such here, which it intended.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
@@ -175,7 +174,7 @@ class PointInfo:
     retry_at: float | None = attrs.field(default=None, init=False)
     _delay: float | None = attrs.field(default=None, init=False, repr=False)
     # Most known points were never tried: none of them has a ring.
-    _events: deque[PointEvent] | None = attrs.field(default=None, init=False, repr=False)
+    _events: list[PointEvent] | None = attrs.field(default=None, init=False, repr=False)
 
     # -- inputs ------------------------------------------------------------------------
 
@@ -311,7 +310,9 @@ class PointInfo:
 
     def _tell(self, kind: PointEventKind, now: float) -> None:
         if self._events is None:
-            self._events = deque(maxlen=EVENTS_MAX)
+            self._events = []  # of most there is one or two: a ring would be bigger
+        elif len(self._events) == EVENTS_MAX:
+            del self._events[0]
         self._events.append(PointEvent(kind, now, self.peer_id))
 
 

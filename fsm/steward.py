@@ -140,6 +140,13 @@ class Steward(Generic[Meta]):
         self._pool.register_point(point, now, trusted=True)
         return [] if expected is None else self.expect(point, expected, now)
 
+    def configure_point(
+        self, point: Point, now: float, expected: PeerId | None = None
+    ) -> list[Kick]:
+        """Trust a point as a configuration does: what an operator has banned stays so."""
+        self._pool.register_point(point, now, trusted=True, expected=expected)
+        return []
+
     def expect(self, point: Point, peer_id: PeerId, now: float) -> list[Kick]:
         """Say who has to be at a point; it is known from now on."""
         info = self._pool.register_point(point, now, expected=peer_id)

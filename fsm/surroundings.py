@@ -138,7 +138,8 @@ class Surroundings(Generic[Meta]):
 
     def has_room(self) -> bool:
         """Whether one more link would be admitted."""
-        return self._pool.active + self._places.reserved < self._most
+        places = self._places
+        return self._pool.active + places.reserved + places.untold < self._most
 
     def points(self, now: float) -> Sequence[Point]:
         """Return what we tell others."""

@@ -371,7 +371,7 @@ class Node(NodeEnds[M, Meta]):
         done = act(self.core, driver.clock())
         if self.core.due:
             driver.pump()
-        elif self.core.readable:
+        elif self._readers and self.core.readable:
             self.on_news()
         return done
 

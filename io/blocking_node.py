@@ -409,8 +409,10 @@ class Node(NodeEnds[M, Meta]):
             if not self._started:
                 return act(self.core, 0.0)
             done = act(self.core, driver.clock())
-            if self.core.pending:
+            if self.core.due:
                 driver.pump()
+            elif self._waiting and self.core.readable:
+                driver.wake()
             if not driver.threaded:
                 driver.flush()  # nobody else will
             return done

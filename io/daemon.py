@@ -81,17 +81,21 @@ class Daemon:
     household: Household
     log: Any
     seconds: float | None = None
+    anchors: tuple[Point, ...] = attrs.field(default=(), init=False)
+    _failed: bool = attrs.field(default=False, init=False)
 
     def run(self, driver: DriverName) -> None:
         """Run until told to stop.
 
         Raises:
-            OSError: a socket cannot be had.
+            OSError: a socket cannot be had, or the node has ended by itself.
         """
         if driver == "asyncio":
             asyncio.run(self._run_asyncio())
         else:
             self._run_blocking()
+        if self._failed:
+            raise OSError("the node has ended by itself")
 
     # -- asyncio -----------------------------------------------------------------------
 
@@ -119,7 +123,7 @@ class Daemon:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self.household.collect(self.core, self.diversity)()
+            self.household.collect(self.core, self.anchors)()
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
         self.log.info("stopped")
@@ -141,7 +145,7 @@ class Daemon:
                 delay = min(2 * delay, RETRY_MAX)
             else:
                 for point in points_of(found):
-                    trust(node, point, name.peer_id)
+                    self._found(node, point, name.peer_id)
                 return
 
     async def _save_asyncio(self, asked: asyncio.Event) -> None:
@@ -150,7 +154,8 @@ class Daemon:
                 async with asyncio.timeout(SAVE_EVERY):
                     await asked.wait()
             asked.clear()
-            save = self.household.collect(self.core, self.diversity)
+            self.anchors = self.diversity.anchors()
+            save = self.household.collect(self.core, self.anchors)
             await asyncio.to_thread(save)
             self.log.debug("saved")
 
@@ -166,7 +171,9 @@ class Daemon:
             node.on_event = self._log_event
             with node:
                 self._up(node.point)
-                jobs: list[Callable[[], None]] = [lambda: self._pull_blocking(node)]
+                jobs: list[Callable[[], None]] = [
+                    functools.partial(self._pull_blocking, node, stopped)
+                ]
                 jobs += [
                     functools.partial(self._resolve_blocking, node, name, stopped)
                     for name in self.names
@@ -175,13 +182,14 @@ class Daemon:
                     threads.append(threading.Thread(target=job, daemon=True))
                     threads[-1].start()
                 self._wait_for_signals(node)
-                self._down()
                 stopped.set()
+                with node.paused():
+                    self._down()
         finally:
             stopped.set()
             for thread in threads[:1]:  # others may hang in the resolver
                 thread.join(1.0)
-            self.household.collect(self.core, self.diversity)()
+            self.household.collect(self.core, self.anchors)()
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self.log.info("stopped")
 
@@ -198,13 +206,20 @@ class Daemon:
                 return
             save_at = time.monotonic() + SAVE_EVERY
             with node.paused():
-                save = self.household.collect(self.core, self.diversity)
+                self.anchors = self.diversity.anchors()
+                save = self.household.collect(self.core, self.anchors)
             save()
             self.log.debug("saved")
 
-    def _pull_blocking(self, node: blocking_node.Node[Any, Any]) -> None:
+    def _pull_blocking(
+        self, node: blocking_node.Node[Any, Any], stopped: threading.Event
+    ) -> None:
         for item in node.items():
             log_item(self.log, item)
+        if not stopped.is_set():
+            # Who waits for signals hears of nothing else.
+            self._failed = True
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _resolve_blocking(
         self,
@@ -223,7 +238,7 @@ class Daemon:
                 delay = min(2 * delay, RETRY_MAX)
             else:
                 for point in points_of(found):
-                    trust(node, point, name.peer_id)
+                    self._found(node, point, name.peer_id)
                 return
 
     # -- both --------------------------------------------------------------------------
@@ -234,8 +249,19 @@ class Daemon:
         notify("READY=1")
 
     def _down(self) -> None:
+        self.anchors = self.diversity.anchors()  # once it has stopped, nobody is left
         self.log.info("stopping")
         notify("STOPPING=1")
+
+    def _found(
+        self,
+        node: aio_node.Node[Any, Any] | blocking_node.Node[Any, Any],
+        point: Point,
+        expected: PeerId | None,
+    ) -> None:
+        """A name of the configuration has an address."""
+        self.household.configure(point)
+        node.configure(point, expected)
 
     def _log_event(self, event: PoolEvent) -> None:
         log_event(self.log, event)
@@ -246,27 +272,21 @@ class Daemon:
         )
 
 
-def trust(
-    node: aio_node.Node[Any, Any] | blocking_node.Node[Any, Any],
-    point: Point,
-    expected: PeerId | None,
-) -> None:
-    """Let a node trust a point, and expect somebody there, if anybody is named."""
-    node.trust(point)
-    if expected is not None:
-        node.expect(point, expected)
-
-
 def split_names(
     endpoints: Iterable[Endpoint],
 ) -> tuple[tuple[tuple[Point, PeerId | None], ...], tuple[Endpoint, ...]]:
-    """Return the points among endpoints, and who is expected there, and the names."""
+    """Return the points among endpoints, and who is expected there, and the names.
+
+    Raises:
+        PointError: a name that no host can have.
+    """
     points: list[tuple[Point, PeerId | None]] = []
     names: list[Endpoint] = []
     for endpoint in endpoints:
         try:
             points.append((endpoint.point(), endpoint.peer_id))
         except ValueError:
+            question(endpoint)
             names.append(endpoint)
     return tuple(points), tuple(names)
 

@@ -8,6 +8,7 @@ Source: the life cycle of the reference node's peers file, 2026.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -54,7 +55,14 @@ class Household:
 
     files: DataDir
     _warn: Callable[[str], object]
-    _configured: Collection[Point] = ()
+    _configured: dict[Point, None] = attrs.field(factory=dict[Point, None])
+    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+    _collected: int = attrs.field(default=0, init=False)
+    _saved: int = attrs.field(default=0, init=False)
+
+    def configure(self, point: Point) -> None:
+        """Take note that the configuration trusts a point: that is not kept."""
+        self._configured[point] = None
 
     def diversity(self) -> Diversity:
         """Return what knows the anchors of the last run."""
@@ -69,7 +77,7 @@ class Household:
             core: the node, whose metadata are those of Tezos.
             configured: points that are trusted by configuration.
         """
-        self._configured = configured
+        self._configured.update(dict.fromkeys(configured))
         clocks = Clocks(time.monotonic(), time.time())
         peers = load_peers(self.files.peers, clocks, TEZOS_METADATA)
         self._tell(peers.warnings)
@@ -79,21 +87,27 @@ class Household:
         if lists.value is not None:
             restore_lists(core.pool, core.acl, lists.value, clocks.now)
 
-    def collect(self, core: Core[Any, Any], diversity: Diversity) -> Callable[[], None]:
+    def collect(
+        self, core: Core[Any, Any], anchors: tuple[Point, ...]
+    ) -> Callable[[], None]:
         """Return what saves the node as it is now; it may be called by another thread.
+
+        Of two that are called at once, or out of order, the one that was made last wins.
 
         Args:
             core: the node; nothing else must use it during this call.
-            diversity: the node's.
+            anchors: what its diversity said last while it ran.
         """
+        self._collected += 1
+        number = self._collected
         clocks = Clocks(time.monotonic(), time.time())
         peers = peers_json(core.pool.known_peers.values(), clocks.wall_of, TEZOS_METADATA)
         lists = lists_of(core.pool, core.acl, self._configured)
-        anchors = diversity.anchors()
-        return lambda: self._save(peers, lists, anchors)
+        return lambda: self._save(number, peers, lists, anchors)
 
     def _save(
         self,
+        number: int,
         peers: list[dict[str, Any]],
         lists: OperatorLists,
         anchors: tuple[Point, ...],
@@ -109,12 +123,16 @@ class Household:
             (files.acl, lambda: save_acl(files.acl, lists)),
             (files.anchors, lambda: save_anchors(files.anchors, anchors)),
         )
-        for path, save in jobs:
-            try:
-                save()
-            except (OSError, ValueError) as exc:
-                why = exc.strerror if isinstance(exc, OSError) else str(exc)
-                self._warn(f"{path} is not saved: {why}; the old one is as it was")
+        with self._lock:
+            if number < self._saved:
+                return
+            self._saved = number
+            for path, save in jobs:
+                try:
+                    save()
+                except (OSError, ValueError) as exc:
+                    why = exc.strerror if isinstance(exc, OSError) else str(exc)
+                    self._warn(f"{path} is not saved: {why}; the old one is as it was")
 
     def _tell(self, warnings: tuple[str, ...]) -> None:
         for line in warnings:

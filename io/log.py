@@ -18,8 +18,9 @@ Source: the names and levels of the reference node's log events, 2026.
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, Literal, TextIO, cast
 
 import structlog
 
@@ -39,6 +40,21 @@ _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _NOTABLE: Final = (TooFewConnections, TooManyConnections)
 
 
+class _Unfailing:
+    """A stream whose lines are lost when they cannot be written: a node goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
 def make_log(
     style: LogFormat = "text", level: LogLevel = "info", stream: TextIO | None = None
 ) -> Any:
@@ -54,7 +70,7 @@ def make_log(
         out = stream or sys.stderr
         render = structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=24)
     return structlog.wrap_logger(
-        structlog.PrintLogger(stream or sys.stderr),
+        structlog.PrintLogger(cast("TextIO", _Unfailing(stream or sys.stderr))),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -217,7 +217,10 @@ class NodeEnds(Generic[M, Meta]):
         """
         if expected is not None:
             self.expect(point, expected)
-        link = self._do(lambda core, now: core.connect(point, now))
+        try:
+            link = self._do(lambda core, now: core.connect(point, now))
+        except LocalProtocolError:
+            raise NotConnected(f"{point} is not dialled: the node is not up") from None
         if isinstance(link, P2pError):
             raise NotConnected(f"{point} is not dialled: {link}", link)
         return link
@@ -282,6 +285,14 @@ class NodeEnds(Generic[M, Meta]):
             ValueError: neither a peer id nor a point.
         """
         self._entrust(who, True)
+
+    def configure(self, point: Point, expected: PeerId | None = None) -> None:
+        """Trust a point as a configuration does: what an operator has banned stays so."""
+        self._do(
+            lambda core, now: core.govern(
+                lambda it: it.configure_point(point, now, expected), now
+            )
+        )
 
     def expect(self, point: Point, peer_id: PeerId) -> None:
         """Say who has to be at a point."""

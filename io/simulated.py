@@ -310,6 +310,7 @@ class Network(Generic[M, Meta]):
 
     def _lose(self, end: _End, error: int | None) -> None:
         end.open = False
+        end.other = None
         end.host.ends.pop(end.link, None)
         end.host.node.link_lost(end.link, error, self.now)
         self._follow(end.host, "lost", end.link, error)
@@ -320,6 +321,7 @@ class Network(Generic[M, Meta]):
             return
         self._send_end(end)
         end.open = False
+        end.other = None
         self._at(0.0, self._closed, end)
 
     def _closed(self, end: _End) -> None:

@@ -12,6 +12,7 @@ from cyclopts import App, Parameter
 from ...fsm.local import Local
 from ...fsm.node import Node
 from ...fsm.settings import Settings
+from ...spec.address import PointError
 from ...spec.config import Config, ConfigError
 from ...spec.identity import Identity, PeerId
 from ...spec.message import MessageCodec
@@ -97,9 +98,8 @@ def run(
         identity = identity_in(files, difficulty)
         door = _open_door(config)
         try:
-            daemon = make_daemon(
-                files, config, flags, ours, _SEEDS.get(network, ()), identity, door, log
-            )
+            seeds = _SEEDS.get(network, ())
+            daemon = make_daemon(files, config, flags, ours, seeds, identity, door, log)
             daemon.seconds = seconds
             check_descriptors(config.p2p.limits.max_connections, log)
             log.info("identity", peer=str(identity.peer_id), network=ours.chain_name)
@@ -177,7 +177,10 @@ def make_daemon(
     bound = None if door is None else point_of(door.getsockname()).port
     endpoints = p2p.peers(seeds, flags.peer, bootstrap=not flags.no_bootstrap_peers)
     trusted: tuple[tuple[Point, PeerId | None], ...]
-    trusted, names = split_names(endpoints)
+    try:
+        trusted, names = split_names(endpoints)
+    except PointError as exc:
+        raise CommandError(str(exc), Exit.MISUSE) from None
     diversity = household.diversity()
     core = Node(
         Local(

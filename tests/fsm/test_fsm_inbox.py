@@ -102,3 +102,12 @@ def test_nothing_is_lost_or_told_twice(steps: list[tuple[int, str]]) -> None:
                 assert item.message == waiting[item.link].pop(0)
         assert all(len(each) < 4 for each in waiting.values())
         assert len(inbox) == sum(1 for each in waiting.values() if each)
+
+
+def test_that_there_is_room_again_waits_once_however_often_it_is_told() -> None:
+    inbox = Inbox[str](10)
+    for _ in range(3):
+        inbox.put(Ready(1, PeerId(bytes(16))))
+        inbox.put(Ready(1, PeerId(bytes(16))))
+        assert inbox.next() == Ready(1, PeerId(bytes(16)))
+        assert inbox.next() is None

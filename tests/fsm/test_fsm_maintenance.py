@@ -483,6 +483,15 @@ def test_beside_dials_that_take_long_others_are_begun(at_once: int):
     assert town.most_dialling == town.most_committed == min(at_once, 68)
 
 
+@pytest.mark.parametrize("start", [0.13436424411240122, *(n / 97 for n in range(97))])
+def test_what_is_due_of_a_slow_dial_is_done_whatever_the_rounding(start: float):
+    town = Town(known=400, at_once=60)
+    town.delay = 10.0
+    town.now = start
+    town.start().run(start + PATIENCE + 0.01)  # `tick` fails where it would spin
+    assert town.most_dialling == 60
+
+
 def test_dials_begun_before_count_when_the_next_run_dials():
     town = Town(known=400)
     town.delay = 10.0

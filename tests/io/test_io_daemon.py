@@ -106,6 +106,8 @@ def test_two_nodes_find_each_other_and_remember_it(start, tmp_path, driver):
     assert names[-2:] == ["saved", "stopped"] or names[-1] == "stopped"
     kept = json.loads((tmp_path / "two" / "peers.json").read_text())
     assert [peer["peer_id"] for peer in kept] == [one.peer]
+    anchors = json.loads((tmp_path / "two" / "anchors.json").read_text())["anchors"]
+    assert anchors == [one.where]
     # The next run knows whom to dial without being told.
     again = start("two", driver=driver, address="127.0.0.2")
     assert again.peer == two.peer
@@ -202,6 +204,51 @@ def test_names_that_have_no_address_are_tried_again_and_end_nothing(start):
     told = node.until("name_not_resolved")
     assert (told["name"], told["again_in"]) == ("nobody.invalid", 5.0)
     assert node.stop() == 0
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_name_that_is_configured_lifts_no_ban_and_is_not_kept(start, tmp_path, driver):
+    folder = tmp_path / "one"
+    folder.mkdir()
+    lists = {
+        "version": 1,
+        "banned": ["127.0.0.1", "::1"],
+        "banned_peers": [],
+        "allowed": [],
+        "trusted_points": [],
+        "trusted_peers": [],
+    }
+    (folder / "acl.json").write_text(json.dumps(lists))
+    node = start("one", "--peer", "localhost:1", driver=driver)
+    node.until("new_point")
+    assert node.stop() == 0
+    kept = json.loads((folder / "acl.json").read_text())
+    assert kept["trusted_points"] == []
+    assert len(kept["banned"]) == 2
+
+
+def test_names_that_cannot_be_are_told_at_once(tmp_path):
+    given = ("--data-dir", str(tmp_path), "--net-addr", "none", "--seconds", "1")
+    done = run("run", *given, "--peer", "a" * 70 + ".example:1")
+    assert done.returncode == 2
+    assert "is no host name" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_a_log_that_nobody_reads_ends_nothing(tmp_path, driver):
+    given = ("--data-dir", str(tmp_path), "--net-addr", "127.0.0.1:0", "--seconds", "0.5")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, "run", *given, "--driver", driver],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=full,
+            timeout=LIMIT,
+        )
+    assert done.returncode == 0
+    assert (tmp_path / "peers.json").exists()
 
 
 def test_names_of_peers_are_resolved(start):

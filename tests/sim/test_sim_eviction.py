@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 import pytest
-from nodes import Sim, check, node, point
+from nodes import Sim, check, identity, node, point
 from scenes import IDLE, dial, idle_nodes, limits, part, told
 
 from tezos_p2p.fsm.diversity import Bounds, Diversity
@@ -81,6 +81,27 @@ def test_a_point_that_is_forgotten_before_its_test_is_not_dialled():
         host.node.pool.unregister_point(point(number))
     sim.run(100.0)
     assert dialled(host) == []
+
+
+def test_anchors_are_dialled_though_nothing_else_is_known():
+    sim = Sim(1, after_step=check)
+    idle_nodes(sim, range(1, 3))
+    anchored = Diversity(anchors=(point(2),))
+    host = sim.add(point(0), node(0, limits=limits(1, 1, 4), diversity=anchored))
+    sim.run(1.0)
+    assert [it.peer.peer_id for it in host.node.pool.running.values()] == [
+        identity(2).peer_id
+    ]
+
+
+def test_a_node_that_has_stopped_has_nothing_left_to_do():
+    sim, host = met_and_left(fresh=5.0)
+    sim.run(10.0)
+    learn(sim, host, range(100, 110))
+    assert host.node.next_timeout() is not None
+    sim.do(host, lambda it: it.stop(sim.now))
+    sim.run(1.0)
+    assert host.node.next_timeout() is None
 
 
 def test_who_asks_for_maintenance_is_told_when_it_is_over_also_within_bounds():
