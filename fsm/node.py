@@ -413,12 +413,9 @@ class Node(Generic[M, Meta]):
     def _follow(self, now: float) -> None:
         """Move what has happened between the parts, until nothing is left to move."""
         self._now = now
-        facts, maintenance, answerer = (
-            self._reception.facts,
-            self.maintenance,
-            self._answerer,
-        )
-        while facts or self.pool.news != self._news or maintenance.busy or answerer.busy:
+        facts, upkeeper = self._reception.facts, self.maintenance
+        answerer = self._answerer
+        while facts or self.pool.news != self._news or upkeeper.busy or answerer.busy:
             self._tell_all(now)
             self._maintain(now)
             self._answer(now)
