@@ -77,6 +77,15 @@ class NodeDriver(Driver[Core[M, Meta]], Generic[M, Meta]):
             self._nearby.close()
             self._nearby = None
 
+    def claim(self) -> None:
+        """Without a thread of its own, be for the thread that asks first, and no other.
+
+        Raises:
+            RuntimeError: another did.
+        """
+        if not self.threaded:
+            self._check_user()
+
     @property
     def is_idle(self) -> bool:
         """Whether no socket and no dial is left."""
@@ -408,6 +417,7 @@ class Node(NodeEnds[M, Meta]):
         with self._lock:
             if not self._started:
                 return act(self.core, 0.0)
+            driver.claim()
             done = act(self.core, driver.clock())
             if self.core.due:
                 driver.pump()

@@ -188,7 +188,7 @@ def _faults_of_memory(host: Host) -> Iterator[str]:
             yield f"the inbox still knows of {link}: {list(box)}"
     unfinished = {
         "commands": node._traffic.commands,
-        "facts": node._reception._facts,
+        "facts": node._reception.facts,
         "answers": node._answerer._commands,
         "maintenance": node.maintenance._commands,
     }

@@ -142,7 +142,8 @@ def assert_plateau(rounds: list[Vitals], links: int = 0) -> None:
         assert running == lines == attempts == wires == links, each
         assert pending == 0, each
         assert inbox <= links, each  # who is there may just have said something
-        assert each.objects == links * len(OF_A_LINK), each
+        # What other tests of this process have left is there, too.
+        assert each.objects == rounds[0].objects >= links * len(OF_A_LINK), rounds
     assert second.descriptors == third.descriptors, rounds
     assert third.memory <= second.memory + PLATEAU, rounds
 
