@@ -98,6 +98,17 @@ class Desk:
             if event is not None:
                 self._tell(link, event)
 
+    def release(self, is_gone: Callable[[int], bool]) -> None:
+        """Tell the ends of links that were gone before anybody served them.
+
+        Args:
+            is_gone: whether a link is, with all that was received on it.
+        """
+        with self._lock:
+            for link, event in list(self._served.items()):
+                if event is not None and is_gone(link):
+                    self.ended(link)
+
     def settle(self) -> None:
         """Tell the ends that are not told yet."""
         with self._lock:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import socket
 import threading
 import time
@@ -97,6 +98,9 @@ def serve_blocking(
                     target=_talk_blocking, args=(desk, peer), daemon=True
                 )
                 thread.start()
+            # Who came and went before it could be accepted is nobody's to serve.
+            served = frozenset(peer.link for peer in threads)
+            desk.release(functools.partial(_is_gone, core, served))
     finally:
         listener.close()
         for peer in threads:
@@ -104,6 +108,10 @@ def serve_blocking(
         for thread in threads.values():
             thread.join()
         desk.settle()
+
+
+def _is_gone(core: Watched, served: frozenset[int], link: int) -> bool:
+    return link not in served and link not in core
 
 
 def _talk_blocking(desk: Desk, peer: blocking.Connection[Any]) -> None:

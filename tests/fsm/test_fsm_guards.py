@@ -12,6 +12,7 @@ import pytest
 
 from tezos_p2p.fsm import peer as peers
 from tezos_p2p.fsm import point as points
+from tezos_p2p.fsm.acl import Acl
 from tezos_p2p.fsm.admission import (
     PRIVATE,
     Attempt,
@@ -38,6 +39,7 @@ from tezos_p2p.fsm.maintenance import AT_ONCE, PATIENCE, Ask, Bounds, Fill, Main
 from tezos_p2p.fsm.peer import PeerInfo
 from tezos_p2p.fsm.point import PointInfo
 from tezos_p2p.fsm.pool import Pool, Running
+from tezos_p2p.fsm.steward import Steward
 from tezos_p2p.fsm.teaching import Teaching
 from tezos_p2p.spec.address import Address
 from tezos_p2p.spec.events import Remote
@@ -578,3 +580,18 @@ def test_an_inbox_without_a_limit_takes_all_and_keeps_nothing_behind() -> None:
     pulled = [box.next() for _ in range(100)]
     assert [each.message for each in pulled if isinstance(each, Message)] == [*range(100)]
     assert (box.next(), len(box), box._messages) == (None, 0, {})
+
+
+def test_what_a_configuration_trusts_stays_banned_if_an_operator_has_banned_it() -> None:
+    limits = Limits()
+    pool = Pool[float](limits, lambda: 1.0, lambda score: score, lambda: 0.0)
+    acl = Acl(limits)
+    steward = Steward(pool, acl, {})
+    where, somebody = Point(Address.parse("9.9.9.9"), 1), PeerId(bytes(16))
+    acl.ban(where.address)
+    assert steward.configure_point(where, 0.0, somebody) == []
+    info = pool.known_points[where]
+    assert (info.trusted, info.expected) == (True, somebody)
+    assert acl.is_banned(where.address, 0.0)
+    steward.trust_point(where, 0.0)
+    assert not acl.is_banned(where.address, 0.0)
