@@ -101,7 +101,7 @@ class NodeDriver(Driver[Core[M, Meta]], Generic[M, Meta]):
     ) -> None:
         """A socket is of no more use, or a dial has failed."""
         super().lost(link, error, direction)
-        self._node.on_room(link)
+        self._room(link)
 
     def _give_up(self) -> None:
         self._node.stopped = True
@@ -110,7 +110,11 @@ class NodeDriver(Driver[Core[M, Meta]], Generic[M, Meta]):
 
     def _fetch(self, link: int) -> None:
         super()._fetch(link)
-        self._node.on_room(link)
+        self._room(link)
+
+    def _room(self, link: int) -> None:
+        if self._node.on_room(link):
+            self.wake()
 
     def _carry_out(self, command: Any) -> None:
         match command:
@@ -203,9 +207,10 @@ class Node(NodeEnds[M, Meta]):
         self._lock = self._driver.lock
         self._started = False
         self.stopped = False
-        # Who waits for anything, for room on a link, and how often maintenance ran.
+        # Who waits for anything; links on which there was no room, as far as is known;
+        # how often maintenance ran.
         self._waiting = 0
-        self._short: dict[int, int] = {}
+        self._short: set[int] = set()
         self._runs = 0
         self._within = False
 
@@ -330,8 +335,14 @@ class Node(NodeEnds[M, Meta]):
             until = self._until(timeout)
             while not self.send_now(peer_id, message):
                 running = self.core.pool.by_peer(peer_id)
-                if running is not None:
-                    self._wait_for_room(running.link, until)
+                if running is None:
+                    continue
+                # Trying may write what is queued, and so make room itself: once more,
+                # now that it is known that somebody waits for it.
+                self._short.add(running.link)
+                if self.send_now(peer_id, message):
+                    return
+                self._wait_for_room(running.link, until)
 
     def maintain(self, timeout: float | None = None) -> bool:
         """Look after the number of connections; return whether it is within bounds.
@@ -393,9 +404,11 @@ class Node(NodeEnds[M, Meta]):
         self._tell_events()
         return self._waiting > 0 or self.core.readable
 
-    def on_room(self, link: int) -> None:
-        """Something of a link was written, or it is gone."""
-        self._short.pop(link, None)
+    def on_room(self, link: int) -> bool:
+        """Something of a link was written, or it is gone: whether anybody may wait."""
+        waiting = link in self._short
+        self._short.discard(link)
+        return waiting
 
     def on_maintained(self, within: bool) -> None:
         """A run of maintenance is over."""
@@ -438,8 +451,7 @@ class Node(NodeEnds[M, Meta]):
             self._waiting -= 1
 
     def _wait_for_room(self, link: int, until: float | None) -> None:
-        self._short[link] = self._short.get(link, 0) + 1
-        self._wait_in_time(until, lambda: not self._short.get(link))
+        self._wait_in_time(until, lambda: link not in self._short)
 
     def _wait_in_time(self, until: float | None, true: Callable[[], bool]) -> None:
         """Wait until something is true; whoever is late looks once more."""

@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import queue
 import socket
 import struct
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -271,6 +272,37 @@ class AioHost(Host):
         assert self.faults == []
 
 
+class User:
+    """One thread that does one thing after the other; if it hangs, nobody waits for it."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="user", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+
+    def submit(self, call: Any, *args: Any, **more: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+
+        def job() -> None:
+            try:
+                future.set_result(call(*args, **more))
+            except BaseException as exc:
+                future.set_exception(exc)
+
+        self._jobs.put(job)
+        return future
+
+    def shutdown(self) -> None:
+        """End it, and tell if it hangs."""
+        self._jobs.put(None)
+        self._thread.join(WAIT)
+        assert not self._thread.is_alive(), "a call has not come back"
+
+
 class BlockingHost(Host):
     """The blocking driver."""
 
@@ -283,7 +315,7 @@ class BlockingHost(Host):
         self.sender = "send" if thread else "send_and_flush"
 
         # It may be used by one thread only: this one, unless there is none.
-        self._user = None if thread else ThreadPoolExecutor(1)
+        self._user = None if thread else User()
 
     def options(self, more: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         must, options = super().options(more)
@@ -291,9 +323,9 @@ class BlockingHost(Host):
 
     def use_here(self) -> None:
         """From now on, the thread that calls is the one that uses it."""
-        if self._user is not None:
-            self._user.shutdown()
-            self._user = None
+        user, self._user = self._user, None
+        if user is not None:
+            user.shutdown()
 
     def run(self, call: Any, *args: Any, **more: Any) -> Any:
         if self._user is None:

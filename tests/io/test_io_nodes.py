@@ -653,7 +653,7 @@ def descriptors_beside(before):
 
 def loop_user():
     """Return the thread that uses a node which has none, if there is one."""
-    named = [it for it in threading.enumerate() if it.name.startswith("ThreadPool")]
+    named = [it for it in threading.enumerate() if it.name == "user"]
     return named[0] if named else threading.current_thread()
 
 
@@ -713,6 +713,22 @@ def test_blocking_calls_may_be_bounded(variant):
             assert 0.05 <= time.monotonic() - began < 2.0
         with pytest.raises(TimeoutError):
             ours.receive(timeout=0)
+
+
+@pytest.mark.parametrize("variant", ["thread", "calls"])
+def test_a_send_that_makes_room_itself_does_not_wait_for_it(variant):
+    with node_suite.world_of(variant) as world:
+        ours, theirs = world.pair({"limits": NARROW}, {"limits": NARROW})
+
+        def fill_and_send():
+            with ours.node.paused() as core:
+                now = time.monotonic()
+                while core.send(theirs.peer_id, bytes(1000), now):
+                    pass
+                # All of that fits into the system's buffers, and so leaves at once.
+                ours.node.send(theirs.peer_id, bytes(1000), timeout=5.0)
+
+        world.result(ours.run(fill_and_send))
 
 
 def test_without_a_thread_a_second_one_is_told_off():
