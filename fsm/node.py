@@ -40,6 +40,7 @@ from ..spec.pool_events import PoolEvent, TooFewConnections, TooManyConnections
 from ..spec.reasons import Direction, Disconnection, P2pError, Reason
 from . import answerer as answers
 from . import maintenance as upkeep
+from . import worker
 from .acl import Acl
 from .admission import State
 from .answerer import Answerer
@@ -59,6 +60,7 @@ from .steward import Kick, Steward, kick_all
 from .surroundings import Surroundings
 from .traffic import Traffic
 from .welcome import Welcome
+from .worker import Worker, Workers
 
 M = TypeVar("M")
 Meta = TypeVar("Meta")
@@ -100,8 +102,7 @@ class Node(Generic[M, Meta]):
     pool: Pool[Meta] = attrs.field(init=False)
     acl: Acl = attrs.field(init=False)
     maintenance: Maintenance = attrs.field(init=False)
-    _started: bool = attrs.field(default=False, init=False)
-    _stopped: bool = attrs.field(default=False, init=False)
+    _workers: Workers = attrs.field(init=False)
     _now: float = attrs.field(default=0.0, init=False)
     _news: int = attrs.field(default=0, init=False)
     _traffic: Traffic[M] = attrs.field(init=False)
@@ -123,6 +124,15 @@ class Node(Generic[M, Meta]):
         self._welcome, self._discovery = parts.welcome, parts.discovery
         self._world = parts.world
         self._steward = Steward(self.pool, self.acl, self._reception.attempts)
+        workers: dict[str, Worker | None] = {
+            "welcome": self._welcome,
+            "maintenance": self.maintenance,
+            "discovery": self._discovery,
+        }
+        self._workers = Workers(
+            {name: it for name, it in workers.items() if it is not None},
+            self._local.runner,
+        )
 
     # -- life --------------------------------------------------------------------------
 
@@ -136,35 +146,36 @@ class Node(Generic[M, Meta]):
         Raises:
             LocalProtocolError: it was started before.
         """
-        if self._started or self._stopped:
+        if self._workers.state is not worker.State.INACTIVE:
             raise LocalProtocolError("start", "started before")
-        self._started = True
         for point, expected in self._settings.trusted:
             self.pool.register_point(point, now, trusted=True, expected=expected)
         if self._diversity is not None:
             self.pool.learn(self._diversity.waiting_anchors, now)
-        self._welcome.open(now)
-        self.maintenance.start(now)
-        if self._discovery is not None:
-            self._discovery.start(now)
+        self._workers.start(now)
         self._follow(now)
 
     def stop(self, now: float, deadline: float | None = None) -> None:
-        """End everything, in order: nobody is accepted, then nobody dialled, then all go.
+        """End everything, in the order of `worker.SHUTDOWN`; harmless if it has ended.
 
         Args:
             now: the present.
             deadline: until when what is queued may still leave; None drops it.
         """
-        self._stopped = True
-        self._welcome.stop(now)
-        self.maintenance.stop(now)
-        if self._discovery is not None:
-            self._discovery.stop(now)
+        self._workers.stop(now)
+        self._follow(now)  # the door is shut before anybody goes
         why = Disconnection(Reason.POOL_DESTROYED)
         for link, reason in kick_all(self._reception.attempts, why):
             self._reception.close(link, reason, now, deadline)
         self._follow(now)
+
+    @property
+    def _active(self) -> bool:
+        return self._workers.state is worker.State.ACTIVE
+
+    @property
+    def _stopped(self) -> bool:
+        return self._workers.state is worker.State.STOPPED
 
     # -- inputs ------------------------------------------------------------------------
 
@@ -174,7 +185,7 @@ class Node(Generic[M, Meta]):
         Returns:
             Its link; None: close it at once, without a word.
         """
-        if self._stopped or not self._started:
+        if not self._active:
             return None
         link = self._reception.arrive(remote, now)
         self._follow(now)
@@ -218,7 +229,7 @@ class Node(Generic[M, Meta]):
 
     def receive_datagram(self, data: bytes, source: Address, now: float) -> None:
         """Take a datagram from the local network."""
-        if self._discovery is not None and self._started and not self._stopped:
+        if self._discovery is not None and self._active:
             point = self._discovery.receive(source, data, now)
             if point is not None:
                 self.pool.register_new_point(point, now)
@@ -244,7 +255,7 @@ class Node(Generic[M, Meta]):
     def _test(self, now: float) -> None:
         """Dial a point that a newcomer would drive out, to see if it is still there."""
         point = None if self._diversity is None else self._diversity.next_test(now)
-        if point is not None and point in self.pool.known_points and not self._stopped:
+        if point is not None and point in self.pool.known_points and self._active:
             self._dial(point, now)  # or not, if it may not be
 
     # -- commands of the application ---------------------------------------------------
@@ -518,7 +529,7 @@ class Node(Generic[M, Meta]):
             self._reception.events.append(event)
 
     def _dial(self, point: Point, now: float) -> int | P2pError:
-        if self._stopped or not self._started:
+        if not self._active:
             raise LocalProtocolError("connect", "not running")
         link = self._reception.dial(point, now)
         if isinstance(link, int) and self._diversity is not None:

@@ -416,13 +416,19 @@ class Reception(Generic[M, Meta]):
             self.events.append(told.RequestRejected(point, attempt.id_point, who))
         ours = not attempt.incoming
         if ours and why.reason is Reason.AUTHENTICATION_REJECTED_NO_COMMON_PROTOCOL:
-            self.pool.unregister_point(point)
+            self._forget_stranger(point)
         for error in why.errors:
             if ours and error.kind is ErrorKind.MYSELF:
                 self.pool.add_own_point(point)
             elif error.kind is ErrorKind.REJECTED_BY_NACK and peer is not None:
                 others = error.facts.get("alternative_points", ())
                 self.facts.append(Taught(point.address, peer.peer_id, others))
+
+    def _forget_stranger(self, point: Point) -> None:
+        """Forget a point of another network, but not what an operator has said of it."""
+        info = self.pool.known_points.get(point)
+        if info is None or not (info.trusted or info.expected):
+            self.pool.unregister_point(point)
 
     # -- aside -------------------------------------------------------------------------
 

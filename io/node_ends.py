@@ -21,6 +21,7 @@ from ..fsm.pool import Running
 from ..fsm.prefix import Prefix
 from ..fsm.settings import Settings
 from ..fsm.steward import Kick, Steward
+from ..fsm.worker import FLUSH_LIMIT
 from ..spec.address import Address
 from ..spec.hello import ConnectionMetadata
 from ..spec.identity import DEFAULT_DIFFICULTY, Identity, PeerId
@@ -29,7 +30,7 @@ from ..spec.message import ApplicationCodec, MessageCodec
 from ..spec.metadata import TezosMetadata, constant_score
 from ..spec.point import DEFAULT_PORT, Point
 from ..spec.pool_events import PoolEvent
-from ..spec.reasons import P2pError
+from ..spec.reasons import Disconnection, P2pError, Reason
 from ..spec.version import Network
 from .ends import report
 
@@ -38,7 +39,7 @@ Meta = TypeVar("Meta")
 T = TypeVar("T")
 
 #: Seconds that a stop waits, unless told otherwise, until what is queued has left.
-STOP_TIMEOUT: Final = 3.0
+STOP_TIMEOUT: Final = FLUSH_LIMIT
 
 
 #: Numbers of 0 to 1, 1 excluded, of the system's own source.
@@ -186,6 +187,21 @@ def _unban(steward: Steward[Any], who: Who) -> Iterable[Kick]:
     return steward.unban_address(who.address if isinstance(who, Point) else who)
 
 
+def _open(steward: Steward[Any], who: Who) -> Iterable[Kick]:
+    if isinstance(who, PeerId):
+        return steward.open_peer(who)
+    if isinstance(who, Point):
+        return steward.open_point(who)
+    return steward.unban_address(who)
+
+
+def _place(where: Address | Prefix | str) -> Address | Prefix:
+    named = who_is(where) if isinstance(where, str) else where
+    if isinstance(named, (PeerId, Point)):
+        raise ValueError(f"{str(where)[:80]!r} is no address or prefix")
+    return named
+
+
 class NodeEnds(Generic[M, Meta]):
     """A node as an application sees it, as far as no waiting is needed.
 
@@ -277,6 +293,55 @@ class NodeEnds(Generic[M, Meta]):
         """
         named = who_is(who) if isinstance(who, str) else who
         self._do(lambda core, now: core.govern(lambda it: _unban(it, named), now))
+
+    def allow(self, where: Address | Prefix | str) -> None:
+        """Put an address or a prefix on the white list: it is never greylisted.
+
+        Raises:
+            ValueError: a text that is neither.
+        """
+        named = _place(where)
+        self._do(lambda core, now: core.govern(lambda it: it.allow(named), now))
+
+    def disallow(self, where: Address | Prefix | str) -> None:
+        """Take an address or a prefix off the white list.
+
+        Raises:
+            ValueError: a text that is neither.
+        """
+        named = _place(where)
+        self._do(lambda core, now: core.govern(lambda it: it.disallow(named), now))
+
+    def greylist(self, peer_id: PeerId, why: str) -> None:
+        """Ban a peer that misbehaves, and its address, for a while; disconnect it.
+
+        Args:
+            peer_id: who; nothing happens if it is not connected.
+            why: what it has done.
+        """
+        reason = Disconnection(Reason.USER, text=why)
+        self._do(
+            lambda core, now: core.govern(
+                lambda it: it.greylist_peer(peer_id, reason, now), now
+            )
+        )
+
+    def clear_greylists(self) -> None:
+        """Forgive all that are banned for a while; who is banned for good stays so."""
+        self._do(lambda core, now: core.govern(lambda it: it.clear_greylists(), now))
+
+    def clear_lists(self) -> None:
+        """Empty the grey lists and the black lists; trust and the white list stay."""
+        self._do(lambda core, now: core.govern(lambda it: it.clear(), now))
+
+    def open(self, who: Who | str) -> None:
+        """Neither ban nor trust a peer, a point, an address or a prefix.
+
+        Raises:
+            ValueError: a text that is none of them.
+        """
+        named = who_is(who) if isinstance(who, str) else who
+        self._do(lambda core, now: core.govern(lambda it: _open(it, named), now))
 
     def trust(self, who: PeerId | Point | str) -> None:
         """Trust a peer or a point, and unban it.
