@@ -1,4 +1,4 @@
-"""What holds out against crowds and faults: seats, trust, quotas, the order of the end."""
+"""What holds out against crowds and faults: seats, trust, quotas, an order at the end."""
 
 from __future__ import annotations
 
