@@ -310,6 +310,8 @@ def test_bytes_are_those_of_all_connections_even_when_they_are_gone():
     assert ours.total_recv == theirs.total_sent > 0
     assert ours.current_outflow == theirs.current_inflow > 0
     assert ours.current_inflow == theirs.current_outflow
+    assert ours.total_sent > ours.total_recv + 900
+    assert ours.current_outflow > ours.current_inflow
     part(sim, met.one, 1)
     sim.run(100.0)
     later = met.one.node.stat(sim.now)
