@@ -114,7 +114,7 @@ class Daemon:
         tasks: list[asyncio.Task[None]] = []
         try:
             node.on_event = self._log_event
-            async with node, self._metrics_asyncio():
+            async with self._metrics_asyncio(), node:
                 self._up(node.point)
                 tasks.append(asyncio.create_task(self._pull(node)))
                 tasks += [
@@ -140,7 +140,7 @@ class Daemon:
         if not self.metrics:
             yield
             return
-        # Most nodes run without it, and it takes longest of all to import.
+        # Most nodes run without, and it takes longer to import than all else.
         from .metrics import Exposition, read
         from .metrics_server import MetricsServer
 
@@ -191,7 +191,7 @@ class Daemon:
         threads: list[threading.Thread] = []
         try:
             node.on_event = self._log_event
-            with node, self._metrics_in_thread(node):
+            with self._metrics_in_thread(node), node:
                 self._up(node.point)
                 jobs: list[Callable[[], None]] = [
                     functools.partial(self._pull_blocking, node, stopped)

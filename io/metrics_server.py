@@ -84,6 +84,16 @@ class _Connection(web.RequestHandler):
         elif self._stream is not None:
             self._stream.abort()
 
+    def handle_error(
+        self,
+        request: web.BaseRequest,  # noqa: ARG002  # the library's
+        status: int = 500,
+        exc: BaseException | None = None,  # noqa: ARG002  # the same
+        message: str | None = None,  # noqa: ARG002  # the same
+    ) -> web.StreamResponse:
+        # The library's own answer repeats what it did not understand.
+        return _response(status, "Bad request" if status == 400 else "Error")
+
     def connection_lost(self, exc: BaseException | None) -> None:
         self._server.forget(self)
         if self._deadline is not None:
@@ -152,12 +162,8 @@ class MetricsServer:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "GET" and request.path == "/metrics":
-            response = self._metrics()
-        else:
-            response = web.Response(status=400, text="Bad request")
-        response.headers["Server"] = "tezos-p2p"
-        response.force_close()
-        return response
+            return self._metrics()
+        return _response(400, "Bad request")
 
     def _metrics(self) -> web.Response:
         now = time.monotonic()
@@ -166,9 +172,9 @@ class MetricsServer:
                 self._text = self._exposition.text()
             except Exception as exc:
                 report(exc)
-                return web.Response(status=500, text="Internal error")
+                return _response(500, "Internal error")
             self._made = now
-        return web.Response(body=self._text, headers={"Content-Type": CONTENT_TYPE})
+        return _response(200, self._text, CONTENT_TYPE)
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -177,6 +183,18 @@ class MetricsServer:
             await asyncio.sleep(LAG_EVERY)
             late = loop.time() - due if self._measure is None else self._measure()
             self._exposition.lag.add(max(0.0, late))
+
+
+def _response(
+    status: int, body: bytes | str, content_type: str = "text/plain"
+) -> web.Response:
+    """Return the last answer on a connection."""
+    if isinstance(body, str):
+        body = body.encode()
+    headers = {"Content-Type": content_type, "Server": "tezos-p2p"}
+    response = web.Response(status=status, body=body, headers=headers)
+    response.force_close()
+    return response
 
 
 @contextlib.contextmanager
