@@ -453,7 +453,7 @@ def test_what_is_no_request_ends_without_a_trace(data, capfd):
 
 
 def test_who_sends_too_much_is_cut_off():
-    head = "".join(f"X-{n}: {'x' * 1000}\r\n" for n in range(200))
+    head = "".join(f"X-{n}: {'x' * 500}\r\n" for n in range(100))
     fake = Fake()
     with served(fake) as where:
         heard = say(where, get(head=head))
