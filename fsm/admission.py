@@ -134,6 +134,7 @@ class Attempt(Generic[Meta]):
         remote_point: what was dialled, or where the incoming connection comes from.
         pool: whose tables it is entered in.
         places: of the node.
+        began: when the step began that is under way.
 
     Attributes:
         state: where it stands.
@@ -152,6 +153,7 @@ class Attempt(Generic[Meta]):
     remote_point: Point
     pool: Pool[Meta]
     places: Places
+    began: float = 0.0
     state: State = attrs.field(default=State.IDLE, init=False)
     point: PointInfo | None = attrs.field(default=None, init=False)
     peer: PeerInfo[Meta] | None = attrs.field(default=None, init=False)

@@ -343,6 +343,11 @@ class Connection(Generic[M]):
         return self._in is not None and self._in.stalled
 
     @property
+    def undelivered(self) -> int:
+        """Weight of the messages that `receive` has to give; see the queues module."""
+        return 0 if self._in is None else self._in.fill
+
+    @property
     def queued(self) -> int:
         """Bytes of messages that `send` has taken so far, but for those dropped."""
         return 0 if self._out is None else self._out.queued

@@ -111,6 +111,11 @@ class Inbox(Generic[M]):
         """Connections that have something to be pulled."""
         return len(self._boxes)
 
+    @property
+    def waiting(self) -> int:
+        """Messages that wait, of all connections."""
+        return sum(self._messages.values())
+
     def room(self, link: int) -> int:
         """Return how many more messages of a connection are taken."""
         if self._limit is None:

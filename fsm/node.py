@@ -18,6 +18,7 @@ part           is asked
 `Inbox`        what the application pulls next
 `Diversity`    who may fill our slots
 `Steward`      what an operator decides
+`Tally`        what has happened how often; `Figures` has what else is told
 =============  =========================================================================
 
 None of them holds another's state; who must know what is decided here, and only here.
@@ -28,7 +29,7 @@ Source: the connect handler, pool and maintenance modules of the reference node,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -42,12 +43,12 @@ from . import answerer as answers
 from . import maintenance as upkeep
 from . import worker
 from .acl import Acl
-from .admission import State
 from .answerer import Answerer
 from .commands import Accept, Maintained, NodeCommand, Shout
 from .discovery import Discovery
 from .diversity import Diversity
 from .facts import Begun, Heard, Over
+from .figures import Figures
 from .inbox import Inbox, Item
 from .local import Local
 from .machine import LocalProtocolError
@@ -58,6 +59,7 @@ from .reception import Reception
 from .settings import Settings
 from .steward import Kick, Steward, kick_all
 from .surroundings import Surroundings
+from .tally import Tally
 from .traffic import Traffic
 from .welcome import Welcome
 from .worker import Worker, Workers
@@ -77,7 +79,7 @@ _SWAPPED: Final = Disconnection(Reason.PEER_SWAPPED)
 
 
 @attrs.define(eq=False)
-class Node(Generic[M, Meta]):
+class Node(Figures[M, Meta]):
     """A node of the network.
 
     Every ``now`` is monotonic seconds of one clock and never decreases.  A link that was
@@ -93,6 +95,7 @@ class Node(Generic[M, Meta]):
         pool: who is known and connected, to look at.
         acl: who is banned, to look at.
         maintenance: whether there are enough connections, to look at.
+        tally: what is counted for observers, to look at.
     """
 
     _local: Local
@@ -102,6 +105,7 @@ class Node(Generic[M, Meta]):
     pool: Pool[Meta] = attrs.field(init=False)
     acl: Acl = attrs.field(init=False)
     maintenance: Maintenance = attrs.field(init=False)
+    tally: Tally = attrs.field(init=False)
     _workers: Workers = attrs.field(init=False)
     _now: float = attrs.field(default=0.0, init=False)
     _news: int = attrs.field(default=0, init=False)
@@ -118,7 +122,7 @@ class Node(Generic[M, Meta]):
         """Make the parts."""
         parts = assemble(self._local, self._codec, self._settings, self._diversity)
         self._traffic, self._reception = parts.traffic, parts.reception
-        self._inbox = parts.reception.inbox
+        self._inbox, self.tally = parts.reception.inbox, parts.reception.tally
         self.pool, self.acl = parts.reception.pool, parts.reception.acl
         self.maintenance, self._answerer = parts.maintenance, parts.answerer
         self._welcome, self._discovery = parts.welcome, parts.discovery
@@ -271,10 +275,11 @@ class Node(Generic[M, Meta]):
         if running is None:
             raise LocalProtocolError("send", "DISCONNECTED", f"to {peer_id}")
         connection = self._reception.connection(running.link)
-        if connection.wants_to_write:  # its Write was asked for before
-            return connection.send(message)
+        asked = connection.wants_to_write  # its Write was asked for before
         taken = connection.send(message)
-        self._traffic.settle(running.link, now)
+        self.tally.sent += 1
+        if not asked:
+            self._traffic.settle(running.link, now)
         return taken
 
     def broadcast(self, message: M, now: float, skip: Iterable[PeerId] = ()) -> int:
@@ -409,15 +414,6 @@ class Node(Generic[M, Meta]):
     def next_timeout(self) -> float | None:
         """Monotonic seconds at which `handle_timeout` has something to do, or None."""
         return self._traffic.timers.next()
-
-    @property
-    def refused(self) -> dict[Reason, int]:
-        """Connections that were refused, failed or ended, by reason."""
-        return dict(self._reception.refused)
-
-    def census(self) -> dict[State, int]:
-        """Return how many links are in which state; those that are gone aside."""
-        return self._reception.census()
 
     # -- what follows ------------------------------------------------------------------
 

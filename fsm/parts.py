@@ -109,6 +109,7 @@ def assemble(
         bounds.min_connections,
         bounds.max_threshold,
         local.runner,
+        reception.tally,
     )
     discovery = None
     if settings.nearby:

@@ -55,6 +55,7 @@ from .prefix import Prefix, prefix_of
 from .ration import Counts, Ration
 from .scope import Scope, scope_of
 from .settings import Settings
+from .tally import PHASE_AFTER, Phase, Tally
 from .traffic import Traffic
 
 M = TypeVar("M")
@@ -86,7 +87,7 @@ class Reception(Generic[M, Meta]):
         attempts: of every link that is not forgotten.
         inbox: what the application pulls.
         events: for observers; the pool's.
-        refused: connections that were refused, failed or ended, by reason.
+        tally: what is counted for observers.
         facts: what the node was not told yet.
     """
 
@@ -103,7 +104,7 @@ class Reception(Generic[M, Meta]):
     )
     inbox: Inbox[M] = attrs.field(init=False)
     events: deque[PoolEvent] = attrs.field(init=False)
-    refused: dict[Reason, int] = attrs.field(factory=dict[Reason, int], init=False)
+    tally: Tally = attrs.field(factory=Tally, init=False)
     places: Places = attrs.field(init=False)
     facts: deque[Fact[Meta]] = attrs.field(factory=deque[Fact[Meta]], init=False)
     _pending: Counts[Prefix] = attrs.field(init=False)
@@ -142,7 +143,7 @@ class Reception(Generic[M, Meta]):
         connection = Connection(self._local, self._codec, incoming=False)
         link = self.traffic.dial(point, connection, deadline)
         attempt = self.attempts[link] = Attempt(
-            link, False, point, self.pool, self.places
+            link, False, point, self.pool, self.places, now
         )
         attempt.dial(info, now)
         self.events.append(told.OutgoingConnection(point))
@@ -160,13 +161,13 @@ class Reception(Generic[M, Meta]):
         self.events.append(told.IncomingConnection(remote))
         refused = self._refuse_unheard(remote, now)
         if refused is not None:
-            self._count(refused)
+            self.tally.ended(refused)
             return None
         connection = Connection(self._local, self._codec, incoming=True)
         deadline = now + self._local.limits.authentication_timeout
         link = self.traffic.arrive(connection, now, deadline)
         attempt = self.attempts[link] = Attempt(
-            link, True, remote, self.pool, self.places
+            link, True, remote, self.pool, self.places, now
         )
         attempt.arrive()
         self._pending.add(self._prefix_of(remote.address), link)
@@ -177,6 +178,7 @@ class Reception(Generic[M, Meta]):
         """Take note that a dial has succeeded."""
         if self.traffic.made(link, now):
             self.attempts[link].made()
+            self.tally.step(self.attempts[link], Phase.DIAL, now)
             self.attend(link, now)
 
     def _refuse_unheard(self, remote: Point, now: float) -> Reason | None:
@@ -242,6 +244,7 @@ class Reception(Generic[M, Meta]):
         taken = 0
         for link, running in self.pool.running.items():
             if running.peer.peer_id not in without and self.is_open(link):
+                self.tally.broadcast += 1
                 taken += self.connection(link).send_encoded(header, payload)
                 self.traffic.settle(link, now)
         return taken
@@ -263,11 +266,12 @@ class Reception(Generic[M, Meta]):
         if not attempt.told or attempt.peer is None:
             return
         connection, peer_id = self.connection(link), attempt.peer.peer_id
-        room = inbox.room(link)
+        most = room = inbox.room(link)
         while room > 0 and connection.readable:
             message = connection.receive()
             inbox.put(Message(link, peer_id, cast("M", message)))
             room -= 1
+        self.tally.received += most - room
         # Not before all else was pulled: so whoever comes and goes while nobody pulls
         # goes on taking a place.
         if attempt.farewell is None or connection.readable or inbox.holds(link):
@@ -289,6 +293,8 @@ class Reception(Generic[M, Meta]):
     # -- what a connection tells -------------------------------------------------------
 
     def _hear(self, attempt: Attempt[Meta], event: ConnectionEvent, now: float) -> None:
+        if (phase := PHASE_AFTER.get(type(event))) is not None:
+            self.tally.step(attempt, phase, event.at)
         match event:
             case Authenticated():
                 self._decide(attempt, event, now)
@@ -391,12 +397,13 @@ class Reception(Generic[M, Meta]):
         if why.greylists and self.acl.greylist(address, now) and attempt.peer is not None:
             self.acl.greylist_peer(attempt.peer.peer_id, now)
         attempt.leave(now)
-        self._count(why.reason)
+        self.tally.ended(why.reason)
         self._pending.remove(attempt.link)
         self.facts.append(Over(attempt, before is State.RUNNING))
         if before is State.RUNNING:
             assert attempt.peer is not None
             attempt.farewell = why
+            self.tally.unreadable += any(it.kind in UNREADABLE for it in why.errors)
             self.places.untold += 1
             if why.greylists:
                 self.inbox.purge(attempt.link)
@@ -440,17 +447,8 @@ class Reception(Generic[M, Meta]):
             most, banned=lambda point: self.acl.is_banned(point.address, now)
         )
 
-    def census(self) -> dict[State, int]:
-        """Return how many links are in which state; those that are gone aside."""
-        found = dict.fromkeys(State, 0)
-        for attempt in self.attempts.values():
-            found[attempt.state] += 1
-        del found[State.GONE]
-        return found
 
-    def _count(self, reason: Reason) -> None:
-        self.refused[reason] = self.refused.get(reason, 0) + 1
-
-
+#: What their bytes were if they were no message.
+UNREADABLE: Final = (ErrorKind.DECODING_ERROR, ErrorKind.CODEC_FAILED)
 #: How the end of a handshake is told that went wrong.
 _FAILED: Final = Reason.AUTHENTICATION_REJECTED_ERROR

@@ -28,7 +28,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from typing import Any, Final, Literal
 
 import attrs
@@ -36,12 +36,14 @@ import attrs
 from ..fsm.diversity import Diversity
 from ..fsm.node import Node as Core
 from ..spec.identity import PeerId
+from ..spec.limits import Limits
 from ..spec.point import Endpoint, Point
 from ..spec.pool_events import PoolEvent
 from . import aio_node, blocking_node
 from .ends import question
 from .household import SAVE_EVERY, Household
 from .log import log_event, log_item
+from .metrics_addr import addresses_of
 from .sockets import points_of
 
 DriverName = Literal["asyncio", "blocking"]
@@ -71,6 +73,8 @@ class Daemon:
         household: its files.
         log: a `structlog` logger.
         seconds: end after so many; None: when told to.
+        metrics: sockets on which metrics are served, if any; closed at the end.
+        limits: of the node.
     """
 
     core: Core[Any, Any]
@@ -81,6 +85,8 @@ class Daemon:
     household: Household
     log: Any
     seconds: float | None = None
+    metrics: tuple[socket.socket, ...] = ()
+    limits: Limits = attrs.field(factory=Limits)
     anchors: tuple[Point, ...] = attrs.field(default=(), init=False)
     _failed: bool = attrs.field(default=False, init=False)
 
@@ -108,7 +114,7 @@ class Daemon:
         tasks: list[asyncio.Task[None]] = []
         try:
             node.on_event = self._log_event
-            async with node:
+            async with self._metrics_asyncio(), node:
                 self._up(node.point)
                 tasks.append(asyncio.create_task(self._pull(node)))
                 tasks += [
@@ -127,6 +133,22 @@ class Daemon:
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
         self.log.info("stopped")
+
+    @contextlib.asynccontextmanager
+    async def _metrics_asyncio(self) -> AsyncGenerator[None]:
+        """Serve metrics in this loop, if they are wanted."""
+        if not self.metrics:
+            yield
+            return
+        # Most nodes run without, and it takes longer to import than all else.
+        from .metrics import Exposition, read
+        from .metrics_server import MetricsServer
+
+        clock = asyncio.get_running_loop().time
+        exposition = Exposition(lambda: read(self.core, clock()), self.limits)
+        async with MetricsServer(exposition).serving(self.metrics):
+            self.log.info("metrics", listening=addresses_of(self.metrics))
+            yield
 
     async def _pull(self, node: aio_node.Node[Any, Any]) -> None:
         async for item in node.items():
@@ -169,7 +191,7 @@ class Daemon:
         threads: list[threading.Thread] = []
         try:
             node.on_event = self._log_event
-            with node:
+            with self._metrics_in_thread(node), node:
                 self._up(node.point)
                 jobs: list[Callable[[], None]] = [
                     functools.partial(self._pull_blocking, node, stopped)
@@ -192,6 +214,29 @@ class Daemon:
             self.household.collect(self.core, self.anchors)()
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self.log.info("stopped")
+
+    @contextlib.contextmanager
+    def _metrics_in_thread(self, node: blocking_node.Node[Any, Any]) -> Generator[None]:
+        """Serve metrics in a thread of their own, if they are wanted."""
+        if not self.metrics:
+            yield
+            return
+        from .metrics import Exposition, Reading, read
+        from .metrics_server import MetricsServer, serving_in_thread
+
+        def look() -> Reading:
+            with node.paused() as core:
+                return read(core, time.monotonic())
+
+        def measure() -> float:
+            began = time.monotonic()
+            with node.paused():
+                return time.monotonic() - began
+
+        server = MetricsServer(Exposition(look, self.limits), measure)
+        with serving_in_thread(server, self.metrics):
+            self.log.info("metrics", listening=addresses_of(self.metrics))
+            yield
 
     def _wait_for_signals(self, node: blocking_node.Node[Any, Any]) -> None:
         until = None if self.seconds is None else time.monotonic() + self.seconds

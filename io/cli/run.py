@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -26,6 +27,7 @@ from ..data_dir import DataDir
 from ..files import load_identity, save_identity
 from ..household import Household
 from ..log import LogFormat, LogLevel, make_log
+from ..metrics_addr import listen_for_metrics, parse_metrics_addr
 from ..node_ends import unguessable
 from ..sockets import listen_on, point_of, points_of
 from .exits import CommandError, Exit
@@ -35,6 +37,7 @@ from .network import (
     MaybeSeconds,
     NetworkName,
     Versions,
+    checked,
     network_of,
 )
 from .search import search
@@ -48,6 +51,13 @@ HOME: Final = Path("~/.tezos-p2p")
 #: What differs from the reference's defaults: only this machine can dial us.
 _HERE: Final = {"listen-addr": "127.0.0.1:9732"}
 
+
+def _check_addresses(texts: tuple[str, ...]) -> None:
+    for text in texts:
+        parse_metrics_addr(text)
+
+
+MetricsAddr = Annotated[tuple[str, ...], checked(_check_addresses)]
 FlagsOfNode = Annotated[Flags, Parameter(name="*")]
 
 
@@ -67,6 +77,7 @@ def run(
     log_format: LogFormat = "text",
     log_level: LogLevel = "info",
     seconds: MaybeSeconds = None,
+    metrics_addr: MetricsAddr = (),
     flags: FlagsOfNode | None = None,
 ) -> None:
     """Run a node until Ctrl-C.
@@ -84,6 +95,8 @@ def run(
         log_format: lines for people, or one JSON object a line, on standard error.
         log_level: the least that is logged.
         seconds: end after so many seconds.
+        metrics_addr: serve metrics for Prometheus on [HOST][:PORT], localhost and 9932
+            unless said otherwise; may be given several times.
         flags: options of the node, by the reference's names.
     """
     files = DataDir(data_dir.expanduser())
@@ -96,17 +109,20 @@ def run(
             log.warning("configuration", what=str(fault))
         difficulty = config.p2p.expected_proof_of_work
         identity = identity_in(files, difficulty)
-        door = _open_door(config)
-        try:
+        with contextlib.ExitStack() as doors:
+            door = _open_door(config)
+            if door is not None:
+                doors.enter_context(door)
+            metrics = listen_for_metrics(map(parse_metrics_addr, metrics_addr))
+            for each in metrics:
+                doors.enter_context(each)
             seeds = _SEEDS.get(network, ())
             daemon = make_daemon(files, config, flags, ours, seeds, identity, door, log)
-            daemon.seconds = seconds
+            daemon.seconds, daemon.metrics = seconds, tuple(metrics)
+            daemon.limits = config.p2p.limits
             check_descriptors(config.p2p.limits.max_connections, log)
             log.info("identity", peer=str(identity.peer_id), network=ours.chain_name)
             daemon.run(driver)
-        finally:
-            if door is not None:
-                door.close()
 
 
 def configuration(files: DataDir, network: NetworkName, flags: Flags) -> Config:

@@ -15,7 +15,7 @@ from typing import Final, TextIO, cast
 
 from .exits import CommandError, Exit
 
-_EXTRA: Final = ("cyclopts", "rich", "structlog")
+_EXTRA: Final = ("aiohttp", "cyclopts", "prometheus_client", "rich", "structlog")
 _NEEDS_EXTRA: Final = (
     "the tezos-p2p command needs the extra \"node\": pip install 'tezos-p2p[node]'"
 )

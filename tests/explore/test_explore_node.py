@@ -435,7 +435,7 @@ def counts_an_end_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def close_and_count(self: Any, link: int, reason: Any, *others: Any) -> None:
         close(self, link, reason, *others)
-        self._count(reason.reason)
+        self.tally.ended(reason.reason)
 
     monkeypatch.setattr(Reception, "close", close_and_count)
 
