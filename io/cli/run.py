@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from ...fsm.local import Local
 from ...fsm.node import Node
@@ -27,6 +30,8 @@ from ..files import load_identity, save_identity
 from ..household import Household
 from ..log import LogFormat, LogLevel, make_log
 from ..node_ends import unguessable
+from ..record.log import RECORD_MAX, Recorder
+from ..record.node import RecordedNode
 from ..sockets import listen_on, point_of, points_of
 from .exits import CommandError, Exit
 from .network import (
@@ -67,6 +72,10 @@ def run(
     log_format: LogFormat = "text",
     log_level: LogLevel = "info",
     seconds: MaybeSeconds = None,
+    record: Path | None = None,
+    record_max: Annotated[int, Parameter(validator=Number(gte=1, lte=1 << 20))] = (
+        RECORD_MAX >> 20
+    ),
     flags: FlagsOfNode | None = None,
 ) -> None:
     """Run a node until Ctrl-C.
@@ -84,9 +93,15 @@ def run(
         log_format: lines for people, or one JSON object a line, on standard error.
         log_level: the least that is logged.
         seconds: end after so many seconds.
+        record: new file to record the run in, for the commands replay and explain.
+        record_max: MiB at which the recording ends; the node goes on.
         flags: options of the node, by the reference's names.
     """
     files = DataDir(data_dir.expanduser())
+    if record is not None and os.path.lexists(record):
+        raise CommandError(
+            f"{record}: there is something already; a recording is written to a new file"
+        )
     ours = network_of(network, chain_name, distributed_db_versions, p2p_versions)
     flags = Flags() if flags is None else flags
     config = configuration(files, network, flags)
@@ -103,10 +118,26 @@ def run(
             daemon.seconds = seconds
             check_descriptors(config.p2p.limits.max_connections, log)
             log.info("identity", peer=str(identity.peer_id), network=ours.chain_name)
-            daemon.run(driver)
+            with _recorded(daemon, record, record_max):
+                daemon.run(driver)
         finally:
             if door is not None:
                 door.close()
+
+
+@contextlib.contextmanager
+def _recorded(daemon: Daemon, path: Path | None, most: int) -> Generator[None]:
+    """Have all that a node does recorded, if that is wished."""
+    if path is None:
+        yield
+        return
+    log = daemon.log
+    recorder = Recorder(
+        path, most << 20, lambda line: log.warning("recording", what=line)
+    )
+    with contextlib.closing(recorder):
+        daemon.core = RecordedNode[Any, Any].of(daemon.core, recorder)
+        yield
 
 
 def configuration(files: DataDir, network: NetworkName, flags: Flags) -> Config:

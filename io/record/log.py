@@ -39,6 +39,8 @@ Decode = Callable[[int, bytes], Any]
 RECORD_MAX: Final = 256 << 20
 #: Of them kept for the last line.
 _END_ROOM: Final = 512
+#: When these give nothing, there is nothing more to do.
+_LAST: Final = ("next_command", "receive")
 
 
 class Log:
@@ -237,7 +239,7 @@ class Recorder(Log):
         self._file.write(f"{text}\n".encode("ascii"))
         self._size += size
         self._count(text)
-        if fields.get("do") == "next_command" and fields.get("is") is None:
+        if fields.get("do") in _LAST and fields.get("is") is None:
             self._file.flush()  # all is done: it may be long until the next call
 
     def _end(self, end: str, why: str) -> None:
