@@ -70,14 +70,15 @@ def _tell(done: Replayed, *, as_json: bool) -> None:
     if as_json:
         tell_json({"same": True, **attrs.asdict(done)})
         return
+    whole = done.end == "closed"
     tell_facts(
         {
             "lines": f"{done.lines:,}",
             "calls": f"{done.calls:,}",
             "time": f"{done.seconds:.3f} s",
             "hash": done.hash,
-            "ending": done.why if done.end in (None, "closed") else f"early: {done.why}",
-            "verdict": "the same, up to where it ends",
+            "ending": done.why if whole else f"early: {done.why}",
+            "verdict": "the same" if whole else "the same, up to where it ends",
         }
     )
 

@@ -8,6 +8,7 @@ Source: our own; the state diagram is drawn from the table that runs.
 
 from __future__ import annotations
 
+import datetime
 import errno
 import itertools
 import re
@@ -15,12 +16,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 from ...fsm import admission, diagram
-from .story import LINK_COMMANDS, WRONG, Step, Story, Stretch
+from .story import WRONG, Step, Story, Stretch
 
 T = TypeVar("T")
 
-#: Calls that only ask what is to be done; not told unless all is.
-_QUIET: Final = frozenset({"read_allowance", "next_timeout"})
+#: Calls that are not told, unless something comes of them or all are wanted.
+_QUIET: Final = frozenset({"read_allowance", "next_timeout", "handle_timeout"})
 #: Commands of which their consequence is told.
 _CARRIED_OUT: Final = frozenset({"Write", "Read", "Wake"})
 #: Machines whose steps a trace has.
@@ -30,13 +31,19 @@ PARTICIPANTS_MAX: Final = 40
 #: Numbers of steps that are shown beside one edge.
 _NUMBERS_MAX: Final = 8
 
+_PLAIN: Final = {
+    "stop": "stops",
+    "link_made": "is connected",
+    "writable": "can be written to again",
+    "handle_timeout": "a moment has come",
+}
 _UNCLEAN: Final = re.compile(r"[^\w .:,()\[\]/+*-]", re.ASCII)
 
 
 def is_told(step: Step) -> bool:
     """Whether a step says something that those around it do not."""
     if step.call in _QUIET:
-        return bool(step.moves) or step.raised is not None
+        return bool(step.moves or step.asked) or step.raised is not None
     if step.call == "next_command":
         return step.given is not None and step.given[0] not in _CARRIED_OUT
     return not (step.call == "receive" and step.given is None and not step.moves)
@@ -86,6 +93,11 @@ def _call(step: Step) -> str:
             return f"sends {step.frames or 'nothing'}"
         case "receive_data":
             return f"receives {step.frames or 'the end of the stream'}"
+        case "start":
+            began = datetime.datetime.fromtimestamp(fields["wall"], datetime.UTC)
+            return f"starts, {began:%Y-%m-%d %H:%M:%S} UTC"
+        case "stop" | "link_made" | "writable" | "handle_timeout":
+            return _PLAIN[step.call]
         case "accept" if given is None:
             return f"turns {fields.get('remote')} away"
         case "accept":
@@ -94,6 +106,11 @@ def _call(step: Step) -> str:
             return f"lost: {_error(fields.get('error'))}"
         case "receive":
             return f"pulled: {_item(given)}"
+        case "send":
+            room = "" if given in (True, None) else ", but there is no room"
+            return f"queues a message for {fields.get('peer_id')}{room}"
+        case "broadcast":
+            return f"broadcasts a message, {_flat(given)} peers have room"
         case "connect" if not isinstance(given, int):
             return f"connect {fields.get('point')}: {_flat(given)}"
         case _:
@@ -110,8 +127,11 @@ def _command(command: list[Any]) -> str:
     name, *rest = command
     if name == "Dial":
         return f"dial {rest[1]}"
-    told = "" if name in LINK_COMMANDS else f" {_flat(rest)}"
-    return f"{str(name).lower()}{told}"
+    if name == "Accept":
+        return "accept connections" if rest[0] else "accept no connections"
+    if name == "Maintained":
+        return f"tell that maintenance is over, {'' if rest[0] else 'not '}within bounds"
+    return str(name).lower()
 
 
 def _item(item: list[Any] | None) -> str:
@@ -162,8 +182,10 @@ class _Sequence:
         elif step.call in ("send", "broadcast", "start", "stop"):
             self._lines.append(f"Note over N: {_clean(_call(step))}")
         for link, moves in itertools.groupby(step.moves, lambda move: move[0]):
-            states = ", ".join(after for _, _, after in moves)
-            self._lines.append(f"Note over N,{self._of(link)}: {states} (link {link})")
+            if link in self._story.points:  # else the dial is still to come
+                states = ", ".join(after for _, _, after in moves)
+                who = self._of(link)
+                self._lines.append(f"Note over N,{who}: {states} (link {link})")
 
     def _arrow(self, step: Step) -> None:
         given = step.given
@@ -183,8 +205,8 @@ class _Sequence:
                 self._lines.append(f"{who}->>N: connects {link}")
             case "link_made":
                 self._lines.append(f"{who}-->>N: is connected {link}")
-            case "link_lost":
-                self._lines.append(f"{who}-xN: {_error(step.fields.get('error'))} {link}")
+            case "link_lost" if step.fields.get("error") is not None:
+                self._lines.append(f"{who}-xN: {_error(step.fields['error'])} {link}")
             case "pieces_to_send" if step.frames:
                 self._lines.append(f"N->>{who}: {step.frames}")
             case "receive_data":

@@ -12,6 +12,7 @@ Source: our own.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
@@ -112,19 +113,23 @@ class Comparer(Log):
         super().__init__()
         self._lines = lines
         self._path = path
-        self._next: Line | None = None
+        self._ahead: deque[Line] = deque()
         self.last: Line | None = None
 
-    def peek(self) -> Line | None:
-        """Return the line that is next, or None at the end."""
-        if self._next is None and self.last is None:
+    def peek(self, behind: int = 0) -> Line | None:
+        """Return the line that is next, or one behind it; None at the end."""
+        while len(self._ahead) <= behind and self.last is None:
             try:
-                self._next = next(self._lines, None)
+                line = next(self._lines, None)
             except TraceError as exc:
                 raise _Halt(exc) from None
-            if self._next is not None and "end" in self._next.fields:
-                self.last, self._next = self._next, None
-        return self._next
+            if line is None:
+                break
+            if "end" in line.fields:
+                self.last = line
+            else:
+                self._ahead.append(line)
+        return self._ahead[behind] if len(self._ahead) > behind else None
 
     def halt(self, line: Line, why: str) -> NoReturn:
         """End the replay: a line is not what a recording has."""
@@ -171,7 +176,7 @@ class Comparer(Log):
     ) -> Carried | None:
         """Return a message without content, or do what was recorded instead."""
         self.decoded += 1
-        line = self.peek()
+        line = self.peek(behind=self._call is not None)
         if (
             line is None
             or line.fields.get("ask") != "decode"
@@ -186,10 +191,9 @@ class Comparer(Log):
             self._put(call)
 
     def _take(self) -> Line:
-        line, self._next = self.peek(), None
-        if line is None:
+        if self.peek() is None:
             raise _Halt
-        return line
+        return self._ahead.popleft()
 
     def _put(self, fields: Fields) -> None:
         text, line = dump(fields), self._take()
