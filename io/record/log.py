@@ -115,8 +115,8 @@ class Log:
     def _put(self, fields: Fields) -> None:
         raise NotImplementedError
 
-    def _count(self, text: str) -> None:
-        self._hash.update(f"{text}\n".encode("ascii"))
+    def _count(self, line: bytes) -> None:
+        self._hash.update(line)
         self.lines += 1
 
 
@@ -231,14 +231,14 @@ class Recorder(Log):
     def _put(self, fields: Fields) -> None:
         if self.ended:
             return
-        text = dump(fields)
-        size = len(text) + 1
+        line = f"{dump(fields)}\n".encode("ascii")
+        size = len(line)
         if size > LINE_MAX or self._size + size > self._most - _END_ROOM:
             self._end("full", f"it would be larger than {self._most} bytes")
             return
-        self._file.write(f"{text}\n".encode("ascii"))
+        self._file.write(line)
         self._size += size
-        self._count(text)
+        self._count(line)
         if fields.get("do") in _LAST and fields.get("is") is None:
             self._file.flush()  # all is done: it may be long until the next call
 

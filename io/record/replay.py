@@ -141,7 +141,7 @@ class Comparer(Log):
         recorded, given = dump({"node": line.fields["node"]}), dump({"node": make()})
         if recorded != given:
             raise _Halt(Divergence(line.number, recorded, given))
-        self._count(line.text)
+        self._same(line.text)
 
     def ask(
         self,
@@ -155,7 +155,7 @@ class Comparer(Log):
         line = self._take()
         if line.fields.get("ask") != kind:
             raise _Halt(Divergence(line.number, line.text, dump({"ask": kind})))
-        self._count(line.text)
+        self._same(line.text)
         return self._answer(line, read)
 
     def _answer(self, line: Line, read: Callable[[Any], T]) -> T:
@@ -185,6 +185,9 @@ class Comparer(Log):
             return Carried.of(None, tag, payload)
         return self.ask("decode", lambda: None, _nothing, _nothing)
 
+    def _same(self, text: str) -> None:
+        self._count(f"{text}\n".encode("ascii"))
+
     def _flush(self) -> None:
         call, self._call = self._call, None
         if call is not None:
@@ -199,7 +202,7 @@ class Comparer(Log):
         text, line = dump(fields), self._take()
         if text != line.text:
             raise _Halt(Divergence(line.number, line.text, text))
-        self._count(text)
+        self._same(text)
 
 
 def _nothing(_: object) -> None:

@@ -52,6 +52,10 @@ CONTENTS: Final = (
     "its identity file."
 )
 
+# One for all lines: to make it costs more than to write most of them.
+_encode: Final = json.JSONEncoder(
+    separators=(",", ":"), allow_nan=False, check_circular=False
+).encode
 #: How every trace begins.
 _BEGINS: Final = b'{"trace":'
 
@@ -77,7 +81,7 @@ class Line:
 
 def dump(fields: dict[str, Any]) -> str:
     """Return the one text that a line has."""
-    return json.dumps(fields, separators=(",", ":"), allow_nan=False)
+    return _encode(fields)
 
 
 def digest(*pieces: bytes) -> str:
