@@ -96,6 +96,7 @@ class Places:
         coming: those of them that are in `State.ACCEPTED`.
         untold: connections that are over, which the application was not told yet.
         runner: what executes the table.
+        watch: told of an attempt after each of its steps; for who records them.
     """
 
     reserved: int = 0
@@ -103,6 +104,7 @@ class Places:
     coming: int = 0
     untold: int = 0
     runner: Runner = attrs.field(default=shared, repr=False)
+    watch: Callable[[Attempt[Any]], object] | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen
@@ -200,6 +202,8 @@ class Attempt(Generic[Meta]):
 
     def _fire(self, trigger: str, fact: object) -> None:
         _FIRE[self.places.runner][trigger](self, fact)
+        if self.places.watch is not None:
+            self.places.watch(self)
 
     def _request(self, now: float) -> None:
         assert self.point is not None

@@ -16,7 +16,18 @@ from typing import Final
 from cyclopts import App, CycloptsError, Parameter
 
 from ...spec.identity import IdentityError
-from . import completion, config, demo, diagrams, identity, listen, probe, sandbox, spec
+from . import (
+    completion,
+    config,
+    demo,
+    diagrams,
+    identity,
+    listen,
+    probe,
+    recordings,
+    sandbox,
+    spec,
+)
 from . import run as run_node
 from .exits import CommandError, Exit
 from .output import help_console, is_terminal
@@ -26,6 +37,7 @@ GROUPS: Final = (
     identity,
     config,
     run_node,
+    recordings,
     probe,
     listen,
     demo,

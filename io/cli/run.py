@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from ...fsm.local import Local
 from ...fsm.node import Node
@@ -29,6 +31,8 @@ from ..household import Household
 from ..log import LogFormat, LogLevel, make_log
 from ..metrics_addr import listen_for_metrics, parse_metrics_addr
 from ..node_ends import unguessable
+from ..record.log import RECORD_MAX, Recorder
+from ..record.node import RecordedNode
 from ..sockets import listen_on, point_of, points_of
 from .exits import CommandError, Exit
 from .network import (
@@ -78,6 +82,10 @@ def run(
     log_level: LogLevel = "info",
     seconds: MaybeSeconds = None,
     metrics_addr: MetricsAddr = (),
+    record: Path | None = None,
+    record_max: Annotated[int, Parameter(validator=Number(gte=1, lte=1 << 20))] = (
+        RECORD_MAX >> 20
+    ),
     flags: FlagsOfNode | None = None,
 ) -> None:
     """Run a node until Ctrl-C.
@@ -97,9 +105,15 @@ def run(
         seconds: end after so many seconds.
         metrics_addr: serve metrics for Prometheus on [HOST][:PORT], localhost and 9932
             unless said otherwise; may be given several times.
+        record: new file to record the run in, for the commands replay and explain.
+        record_max: MiB at which the recording ends; the node goes on.
         flags: options of the node, by the reference's names.
     """
     files = DataDir(data_dir.expanduser())
+    if record is not None and os.path.lexists(record):
+        raise CommandError(
+            f"{record}: there is something already; a recording is written to a new file"
+        )
     ours = network_of(network, chain_name, distributed_db_versions, p2p_versions)
     flags = Flags() if flags is None else flags
     config = configuration(files, network, flags)
@@ -122,7 +136,23 @@ def run(
             daemon.limits = config.p2p.limits
             check_descriptors(config.p2p.limits.max_connections, log)
             log.info("identity", peer=str(identity.peer_id), network=ours.chain_name)
-            daemon.run(driver)
+            with _recorded(daemon, record, record_max):
+                daemon.run(driver)
+
+
+@contextlib.contextmanager
+def _recorded(daemon: Daemon, path: Path | None, most: int) -> Generator[None]:
+    """Have all that a node does recorded, if that is wished."""
+    if path is None:
+        yield
+        return
+    log = daemon.log
+    recorder = Recorder(
+        path, most << 20, lambda line: log.warning("recording", what=line)
+    )
+    with contextlib.closing(recorder):
+        daemon.core = RecordedNode[Any, Any].of(daemon.core, recorder)
+        yield
 
 
 def configuration(files: DataDir, network: NetworkName, flags: Flags) -> Config:
