@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import ssl
@@ -129,14 +130,12 @@ class Client:
         endpoint: where it is.
         timeout: seconds for one answer.
         session: makes the connections.
-        most: bytes of the longest answer that is taken.
         generation: of the node, once it is known; the texts of errors depend on it.
     """
 
     endpoint: Endpoint
     timeout: float
     session: aiohttp.ClientSession
-    most: int = ANSWER_MAX
     generation: Generation = Generation.G2026
 
     async def ask(
@@ -217,10 +216,12 @@ class Client:
         size = 0
         async for part in response.content.iter_any():
             size += len(part)
-            if size > self.most:
+            if size > ANSWER_MAX:
                 # Not read to its end, which it may not have.
                 response.close()
-                raise BadAnswer(f"{request}: the answer is longer than {self.most} bytes")
+                raise BadAnswer(
+                    f"{request}: the answer is longer than {ANSWER_MAX} bytes"
+                )
             parts.append(part)
         return b"".join(parts)
 
@@ -274,14 +275,13 @@ class Client:
 
 @contextlib.asynccontextmanager
 async def open_client(
-    endpoint: Endpoint, patience: float = 30.0, most: int = ANSWER_MAX
+    endpoint: Endpoint, patience: float = 30.0
 ) -> AsyncGenerator[Client]:
     """Open a client; connections are made when something is asked.
 
     Args:
         endpoint: where the node is.
         patience: seconds for one answer.
-        most: bytes of the longest answer that is taken.
     """
     connector = (
         aiohttp.TCPConnector()
@@ -296,7 +296,7 @@ async def open_client(
         timeout=aiohttp.ClientTimeout(total=None),
         auto_decompress=False,
     ) as session:
-        yield Client(endpoint, patience, session, most)
+        yield Client(endpoint, patience, session)
 
 
 # -- what an answer says ---------------------------------------------------------------
@@ -319,7 +319,7 @@ def _errors(request: Request, value: object) -> Sequence[RpcError]:
         found = RPC[Generation.G2026].shape(value, list[RpcError], f"{request}: errors")
     except ShapeError as exc:
         raise BadAnswer(str(exc)[:_SHOWN]) from None
-    if not found:
+    if not found or not isinstance(value, list):
         raise BadAnswer(f"{request}: the node has failed, and does not say why")
     return found
 
@@ -375,6 +375,8 @@ def _reason(error: OSError) -> str:
     """Return what the system says; asyncio puts words of its own in its place."""
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {(error.reason or str(error)).lower().replace('_', ' ')}"
+    if isinstance(error, ConnectionResetError):
+        return os.strerror(errno.ECONNRESET)
     if error.errno is not None and not isinstance(error, socket.gaierror):
         return os.strerror(error.errno)
     return _first(error.strerror or error) or type(error).__name__

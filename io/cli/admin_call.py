@@ -18,7 +18,7 @@ from ...spec.identity import PeerId
 from ...spec.point import DEFAULT_PORT, Point
 from ...spec.rpc import Generation
 from ..admin_endpoint import DEFAULT_ENDPOINT, Endpoint
-from .exits import Exit
+from .exits import CommandError, Exit
 from .network import Seconds, checked
 from .start import remark
 
@@ -40,6 +40,11 @@ _BEFORE: Final = {
     "--timeout": True,
     "--json": False,
 }
+
+#: Beginnings of commands, after which more has to come.
+_BEGINNINGS: Final = frozenset(
+    "p2p,connect,kick,ban,unban,trust,untrust,is,is address,is peer,clear".split(",")
+)
 
 
 def parse_address(text: str) -> Point:
@@ -77,7 +82,11 @@ class NodeOptions:
 
 
 def hoisted(arguments: Sequence[str]) -> list[str]:
-    """Let options stand before the command, too: put them behind it."""
+    """Let options stand before the command, too: put them behind it.
+
+    Raises:
+        CommandError: the command is only begun.
+    """
     words = list(arguments)
     if words[:1] != ["admin"]:
         return words
@@ -91,6 +100,12 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
         count = 2 if takes and not value and "=" not in rest[0] else 1
         front += rest[:count]
         rest = rest[count:]
+    if " ".join(rest) in _BEGINNINGS:
+        # Not help and success, as for commands that only look.
+        named = " ".join(("tezos-p2p admin", *rest))
+        raise CommandError(
+            f"{named}: more words are wanted (see: {named} --help)", Exit.MISUSE
+        )
     cut = rest.index("--") if "--" in rest else len(rest)
     # Without a command there is only help to show.
     return ["admin", *rest[:cut], *front, *rest[cut:]] if rest else ["admin"]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import datetime
 import json
-from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import attrs
 
@@ -177,7 +177,8 @@ def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        return " ".join(map(_text, cast("list[Any]", value)))
+        items: list[Any] = value
+        return " ".join(map(_text, items))
     try:
         where = read_connection_id(value)
     except ValueError:
