@@ -179,7 +179,7 @@ class Client:
                 self._value(request, response, body)
             _check_type(request, response)
             async for line in self._lines(request, response):
-                yield _parse(request, line)
+                yield _parse(f"{request}: an event", line)
 
     # -- below -------------------------------------------------------------------------
 
@@ -202,7 +202,7 @@ class Client:
         """
         status = response.status
         if status in (200, 500) and _is_json(response):
-            value = _parse(request, body)
+            value = _parse(f"{request}: the answer", body)
             if status == 200:
                 return value
             raise NodeError(_errors(request, value), self.generation)
@@ -302,9 +302,9 @@ async def open_client(
 # -- what an answer says ---------------------------------------------------------------
 
 
-def _parse(request: Request, body: bytes) -> Any:
+def _parse(name: str, body: bytes) -> Any:
     try:
-        return parse_json(body, f"{request}: the answer")
+        return parse_json(body, name)
     except ShapeError as exc:
         raise BadAnswer(str(exc)[:_SHOWN]) from None
 

@@ -43,7 +43,8 @@ _BEFORE: Final = {
 
 #: Beginnings of commands, after which more has to come.
 _BEGINNINGS: Final = frozenset(
-    "p2p,connect,kick,ban,unban,trust,untrust,is,is address,is peer,clear".split(",")
+    ("p2p", "connect", "kick", "ban", "unban", "trust", "untrust", "clear")
+    + ("is", "is address", "is peer")
 )
 
 

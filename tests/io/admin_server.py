@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-#: What is sent for a request: bytes, or a function that does with the socket what it likes.
+#: What is sent for a request: bytes, or a function that does what it likes.
 Answer = bytes | Callable[[socket.socket], object]
 
 REASONS = {200: "OK", 404: "Not Found", 500: "Internal Server Error"}
@@ -46,7 +46,10 @@ def stream(*documents: str) -> bytes:
 
 UNIT = answer("{}")
 #: An object is not known.
-ABSENT = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\ncontent-type: application/json\r\n\r\n"
+ABSENT = (
+    b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n"
+    b"content-type: application/json\r\n\r\n"
+)
 #: There is no such route.
 NO_ROUTE = chunked(status="404 Not Found").replace(
     b"content-type: application/json\r\n", b""

@@ -1,4 +1,4 @@
-"""``tezos-p2p admin`` against whatever is there in place of a node: one line, and a code."""
+"""``tezos-p2p admin`` against what is no node, or answers badly: a line and a code."""
 
 from __future__ import annotations
 
@@ -88,7 +88,8 @@ FAULTS = [
     ("list", answer("[]"), "the answer"),
     (
         "redirect",
-        b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\n"
+        b"content-length: 0\r\n\r\n",
         "redirected to http://127.0.0.1:1/, which is not followed",
     ),
     (
@@ -178,7 +179,8 @@ def test_nobody_there(endpoint, reason, capsys):
     assert main(["admin", "clear", "acls", "--endpoint", endpoint]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    head = f"Error:\n  Rpc request failed:\n     - meth: GET\n     - uri: {endpoint}/version\n"
+    head = "Error:\n  Rpc request failed:\n     - meth: GET\n"
+    head += f"     - uri: {endpoint}/version\n"
     assert err.startswith(head)
     last = err.removeprefix(head)
     assert re.fullmatch(
