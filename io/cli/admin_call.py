@@ -43,8 +43,10 @@ _BEFORE: Final = {
 
 #: Beginnings of commands, after which more has to come.
 _BEGINNINGS: Final = frozenset(
-    ("p2p", "connect", "kick", "ban", "unban", "trust", "untrust", "clear")
-    + ("is", "is address", "is peer")
+    {
+        *("p2p", "connect", "kick", "ban", "unban", "trust", "untrust", "clear"),
+        *("is", "is address", "is peer"),
+    }
 )
 
 

@@ -50,6 +50,10 @@ _COLUMNS: Final = (
     Column("marks"),
     Column("version"),
 )
+#: The columns by what they are worth, where not all fit.
+_IMPORTANCE: Final = (0, 1, 2, 3, 4, 8, 5, 6, 7, 9)
+#: Blanks between two columns.
+_GAP: Final = 2
 
 Once = Annotated[bool, Parameter(show_default=False)]
 NoColor = Annotated[bool, Parameter(name="--no-color", show_default=False)]
@@ -260,7 +264,9 @@ def _shown(as_json: bool, once: bool, no_color: bool) -> Generator[tuple[Show, b
     with Live(console=console, auto_refresh=False, screen=True) as live:
 
         def show(picture: Picture, fault: str) -> None:
-            live.update(_drawn(picture, fault, console.height), refresh=True)
+            live.update(
+                _drawn(picture, fault, console.width, console.height), refresh=True
+            )
 
         yield show, True
 
@@ -280,28 +286,45 @@ def _printer() -> Show:
     return show
 
 
-def _drawn(picture: Picture, fault: str, height: int) -> Group:
+def _drawn(picture: Picture, fault: str, width: int, height: int) -> Group:
     facts = Table.grid(padding=(0, 2, 0, 0))
     facts.add_column(style="bold", no_wrap=True)
     facts.add_column(no_wrap=True, overflow="ellipsis")
     for name, value in picture.facts().items():
         style = _health(picture.status) if name == "connections" else ""
         facts.add_row(name, Text(printable(value), style))
+    links = picture.links()
+    # Two blank lines, the table's head, the fault, and one for those that do not fit.
+    room = max(1, height - facts.row_count - 4)
+    rows = [tuple(map(printable, _cells(*link))) for link in links[:room]]
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for column in _COLUMNS:
+    shown = columns_that_fit(rows, width)
+    for column in (_COLUMNS[number] for number in shown):
         table.add_column(
             column.name,
             justify="right" if column.right else "left",
             no_wrap=True,
             overflow="ellipsis",
         )
-    links = picture.links()
-    # Head, table's head, fault, and a line for those that do not fit.
-    room = max(1, height - facts.row_count - 4)
-    for link in links[:room]:
-        table.add_row(*(Text(printable(cell)) for cell in _cells(*link)))
+    for row in rows:
+        table.add_row(*(Text(row[number]) for number in shown))
     rest = f"... {len(links) - room} more" if len(links) > room else ""
     return Group(facts, Text(""), table, Text(rest), Text(printable(fault), "red"))
+
+
+def columns_that_fit(rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Return the numbers of the columns that a screen has room for, the first at least.
+
+    Whole, or not at all: half a peer id is of no use.
+    """
+    shown: list[int] = []
+    for number in _IMPORTANCE:
+        name = _COLUMNS[number].name
+        wide = max((len(name), *(len(row[number]) for row in rows)))
+        if not shown or wide + _GAP <= width:
+            shown.append(number)
+        width -= wide + _GAP
+    return sorted(shown)
 
 
 def _health(status: Status | None) -> str:

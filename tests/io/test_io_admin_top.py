@@ -20,6 +20,7 @@ from admin_vectors import (
 )
 from io_cli_runner import on_terminal
 
+from tezos_p2p.io.cli.admin_top import columns_that_fit
 from tezos_p2p.io.cli.start import main
 
 FULL_STAT = "GET /network/full_stat"
@@ -187,3 +188,14 @@ def test_on_a_terminal_it_fills_the_screen_and_goes_on_when_the_node_goes():
     assert "2: 1 in, 1 out" in shown
     # 2 run, at least 23 are wanted.
     assert "\x1b[33m30: 30 in, 0 out" in shown
+
+
+def test_columns_are_whole_or_missing():
+    row = ("i" * 30, "p" * 21, "out", "1 B/s", "1 B/s", "1 B", "1 B", "1", "", "v" * 40)
+    assert columns_that_fit([row], 1000) == list(range(10))
+    widths = {30 + 2: [0], 1: [0], 54: [0], 55: [0, 1], 60: [0, 1, 2]}
+    for width, numbers in widths.items():
+        assert columns_that_fit([row], width) == numbers
+    # What is narrow does not take the place of what matters more.
+    assert columns_that_fit([(*row[:1], "p" * 200, *row[2:])], 80) == [0]
+    assert columns_that_fit([], 20) == [0, 1]
