@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import attrs
@@ -264,9 +264,8 @@ def _shown(as_json: bool, once: bool, no_color: bool) -> Generator[tuple[Show, b
     with Live(console=console, auto_refresh=False, screen=True) as live:
 
         def show(picture: Picture, fault: str) -> None:
-            live.update(
-                _drawn(picture, fault, console.width, console.height), refresh=True
-            )
+            size = console.size
+            live.update(_drawn(picture, fault, size.width, size.height), refresh=True)
 
         yield show, True
 

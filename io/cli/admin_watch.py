@@ -174,11 +174,13 @@ def _tell(event: dict[str, Any], as_json: bool) -> None:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        items: list[Any] = value
-        return " ".join(map(_text, items))
+    match value:
+        case str():
+            return value
+        case [*items]:
+            return " ".join(map(_text, items))
+        case _:
+            pass
     try:
         where = read_connection_id(value)
     except ValueError:
