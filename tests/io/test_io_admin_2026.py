@@ -508,3 +508,46 @@ def test_a_node_whose_rules_hide_the_version_is_of_2026(capsys):
     with AdminServer(answers) as server:
         assert main(["admin", "p2p", "stat", "--endpoint", server.endpoint]) == 0
     assert capsys.readouterr().out == PRINTED_2026
+
+
+# -- help ------------------------------------------------------------------------------
+
+COMMANDS = [
+    "p2p stat",
+    "connect address",
+    "kick peer",
+    *(
+        f"{v} {w}"
+        for v in ("ban", "unban", "trust", "untrust")
+        for w in ("address", "peer")
+    ),
+    "is address banned",
+    "is peer banned",
+    "clear acls",
+    "clear greylists",
+    "watch",
+    "top",
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_json(command, capsys):
+    assert main(["admin", *command.split(), "--help"]) == 0
+    out, err = capsys.readouterr()
+    assert f"Usage: tezos-p2p admin {command}" in out
+    assert err == ""
+    for option in ("--json", "--endpoint", "--generation", "--timeout"):
+        assert option in out
+
+
+def test_the_group_names_its_commands(capsys):
+    for words in (("admin",), ("admin", "--help"), ("admin", "--json")):
+        assert main(words) == 0
+        out = capsys.readouterr().out
+        assert all(command.split()[0] in out for command in COMMANDS)
+
+
+def test_its_variable_is_none_of_the_configuration(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("TEZOS_P2P_ENDPOINT", "http://127.0.0.1:1")
+    assert main(["config", "show", "--data-dir", str(tmp_path)]) == 0
+    assert capsys.readouterr().err == ""
