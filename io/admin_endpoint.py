@@ -6,10 +6,13 @@ and ``unix:PATH``.
 
 from __future__ import annotations
 
+import re
 from typing import Final
 from urllib.parse import urlsplit
 
 import attrs
+
+from ..spec.address import Address
 
 #: Where the interface is unless something else is said.
 DEFAULT_ENDPOINT: Final = "http://127.0.0.1:8732"
@@ -17,6 +20,20 @@ DEFAULT_ENDPOINT: Final = "http://127.0.0.1:8732"
 _UNIX: Final = "unix:"
 #: Bytes of the longest path of a socket, on Linux.
 _PATH_MAX: Final = 107
+#: A name, or an IPv4 address: what libraries further down take without complaint.
+_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
+_PLACE: Final = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:[0-9]+)?")
+_NAME_MAX: Final = 253
+
+
+def _is_host(host: str) -> bool:
+    if ":" not in host:
+        return len(host) <= _NAME_MAX and _NAME.fullmatch(host) is not None
+    try:
+        Address.parse(host)
+    except ValueError:
+        return False
+    return True
 
 
 @attrs.frozen
@@ -50,7 +67,8 @@ class Endpoint:
             raise ValueError(f"{text[:80]!r} is no endpoint: {exc}") from None
         if parts.scheme not in ("http", "https"):
             raise ValueError(f"{parts.scheme[:20]!r} is none of http, https and unix")
-        if not parts.hostname or port == 0:
+        shaped = _PLACE.fullmatch(parts.netloc.rpartition("@")[2]) is not None
+        if not shaped or not _is_host(parts.hostname or "") or port == 0:
             raise ValueError(f"{text[:80]!r} is not of the form http://HOST:PORT")
         if parts.username is not None or parts.query or parts.fragment:
             raise ValueError(f"{text[:80]!r}: no user, query or fragment is taken")

@@ -40,7 +40,6 @@ def test_what_a_later_node_tells_besides_is_passed_over():
 @pytest.mark.parametrize("name", [*STATUS, "running"])
 def test_what_is_missing_is_named(name):
     document = copy.deepcopy(STATUS)
-    document.get(name, document["connections"])
     (document if name in document else document["connections"]).pop(name)
     with pytest.raises(ShapeError, match=r"\bmissing\b") as caught:
         read(document)
