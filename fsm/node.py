@@ -150,7 +150,7 @@ class Node(Figures[M, Meta]):
         Raises:
             LocalProtocolError: it was started before.
         """
-        if self._workers.state is not worker.State.INACTIVE:
+        if not self._fresh:
             raise LocalProtocolError("start", "started before")
         for point, expected in self._settings.trusted:
             self.pool.register_point(point, now, trusted=True, expected=expected)
@@ -172,6 +172,10 @@ class Node(Figures[M, Meta]):
         for link, reason in kick_all(self._reception.attempts, why):
             self._reception.close(link, reason, now, deadline)
         self._follow(now)
+
+    @property
+    def _fresh(self) -> bool:
+        return self._workers.state is worker.State.INACTIVE
 
     @property
     def _active(self) -> bool:

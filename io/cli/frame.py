@@ -17,6 +17,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from ...spec.identity import IdentityError
 from . import (
+    admin,
     completion,
     config,
     demo,
@@ -29,6 +30,7 @@ from . import (
     spec,
 )
 from . import run as run_node
+from .admin_call import hoisted
 from .exits import CommandError, Exit
 from .output import help_console, is_terminal
 
@@ -38,6 +40,7 @@ GROUPS: Final = (
     config,
     run_node,
     recordings,
+    admin,
     probe,
     listen,
     demo,
@@ -89,7 +92,7 @@ def run(arguments: Sequence[str]) -> Exit:
         OSError: it could not be done.
     """
     try:
-        code: Exit | None = make_app()(list(arguments))
+        code: Exit | None = make_app()(hoisted(arguments))
     except CycloptsError as exc:
         chain = " ".join(("tezos-p2p", *(exc.command_chain or ())))
         raise CommandError(f"{exc} (see: {chain} --help)", Exit.MISUSE) from None

@@ -48,7 +48,7 @@ from .search import search
 from .start import remark
 
 #: Environment variables that begin as those of the configuration do, and are not theirs.
-OTHERS: Final = ("TEZOS_P2P_DATA_DIR",)
+OTHERS: Final = ("TEZOS_P2P_DATA_DIR", "TEZOS_P2P_ENDPOINT")
 #: Points that a network's nodes begin with.
 _SEEDS: Final = {"mainnet": ("boot.tzinit.org", "boot.tzboot.net", "boot.tzbeta.net")}
 HOME: Final = Path("~/.tezos-p2p")

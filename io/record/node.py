@@ -164,7 +164,7 @@ class RecordedNode(Node[M, Meta], Generic[M, Meta]):
         Raises:
             LocalProtocolError: the node has started.
         """
-        if node._started or node._stopped:
+        if not node._fresh:
             raise LocalProtocolError("record", "started before")
         made = cls(node._local, node._codec, node._settings, node._diversity, log)
         tables, known = made._tables, node.pool
@@ -257,7 +257,7 @@ class RecordedNode(Node[M, Meta], Generic[M, Meta]):
 
     def start(self, now: float, wall: float) -> None:
         """Begin to accept, and to look for peers."""
-        if not (self._started or self._told or self._log.ended):
+        if self._fresh and not (self._told or self._log.ended):
             self._note_state()  # that may have changed since the first call
         self._input("start", now, partial(super().start, now, wall), wall=wall)
 
