@@ -31,12 +31,15 @@ tag  name                       fields                    told when
 23   bootstrap_received         source
 24   advertise_sent             source                    source is the recipient here
 25   advertise_received         source
+26   maintenance_started                                  a run of maintenance begins
+27   maintenance_ended                                    it is over
 ===  =========================  ========================  ==============================
 
 A ``point`` is text, and of an incoming connection it is the remote end of the socket;
 an ``id_point`` is an object ``{"addr", "port"?}`` whose address is IPv6 text; ``source``
-and ``peer_id`` are Base58Check; ``identity`` is the pair ``[id_point, peer_id]``.  That
-a maintenance run starts or ends is not on this stream: the reference has no JSON for it.
+and ``peer_id`` are Base58Check; ``identity`` is the pair ``[id_point, peer_id]``.  The
+reference has neither number nor JSON for the last two, which breaks its stream; these
+are ours.
 
 Events of one point and of one peer, which the pool keeps for each:
 
@@ -63,12 +66,16 @@ Source: the pool-event, point-state and peer-state modules of the reference node
 from __future__ import annotations
 
 import enum
-from typing import Any, ClassVar, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar, cast
 
 import attrs
 
+from .address import Address
 from .identity import PeerId
-from .point import ConnectionId, Point
+from .point import PORT_MAX, ConnectionId, Point
+
+T = TypeVar("T")
 
 
 @attrs.frozen(weakref_slot=False)
@@ -76,7 +83,7 @@ class PoolEvent:
     """What a pool tells; each kind is a subclass.
 
     Attributes:
-        tag: number of the kind, 0 to 25.
+        tag: number of the kind, 0 to 27.
         name: of the kind, in JSON.
     """
 
@@ -355,6 +362,22 @@ class AdvertiseReceived(MessageTold):
     name = "advertise_received"
 
 
+class MaintenanceStarted(PoolEvent):
+    """A run of maintenance begins."""
+
+    __slots__ = ()
+    tag = 26
+    name = "maintenance_started"
+
+
+class MaintenanceEnded(PoolEvent):
+    """A run of maintenance is over."""
+
+    __slots__ = ()
+    tag = 27
+    name = "maintenance_ended"
+
+
 #: Every kind of event of a pool, by its number.
 POOL_EVENTS: Final[tuple[type[PoolEvent], ...]] = (
     TooFewConnections,
@@ -383,7 +406,10 @@ POOL_EVENTS: Final[tuple[type[PoolEvent], ...]] = (
     BootstrapReceived,
     AdvertiseSent,
     AdvertiseReceived,
+    MaintenanceStarted,
+    MaintenanceEnded,
 )
+_BY_NAME: Final = {kind.name: kind for kind in POOL_EVENTS}
 
 
 class PointEventKind(enum.Enum):
@@ -461,6 +487,69 @@ def pool_event_json(event: PoolEvent) -> dict[str, Any]:
         if None not in who:
             json["identity"] = who
     return json
+
+
+def read_connection_id(value: Any) -> ConnectionId:
+    """Return what ``{"addr", "port"?}`` says; other fields are passed over.
+
+    Raises:
+        ValueError: it says nothing of the kind.
+    """
+    if not isinstance(value, dict) or "addr" not in value:
+        raise ValueError("an object with addr, and port if it is known, wanted")
+    fields = cast("dict[str, Any]", value)
+    port = fields.get("port")
+    if port is not None and (type(port) is not int or not 0 <= port <= PORT_MAX):
+        raise ValueError(f"port {port!r:.40} is not in 0..{PORT_MAX}")
+    return ConnectionId(_parsed(Address.parse, fields["addr"]), port)
+
+
+def _parsed(parse: Callable[[str], T], value: object) -> T:
+    if not isinstance(value, str):
+        raise ValueError(f"string wanted, not {type(value).__name__}")
+    return parse(value)
+
+
+def _peer_id(value: object) -> PeerId:
+    return _parsed(PeerId.parse, value)
+
+
+_READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "point": lambda value: _parsed(Point.parse, value),
+    "peer_id": _peer_id,
+    "source": _peer_id,
+    "id_point": read_connection_id,
+}
+
+
+def read_pool_event(value: Any) -> PoolEvent:
+    """Return the event that an object of the stream says; other fields are passed over.
+
+    Raises:
+        ValueError: it says none.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"an object wanted, not {type(value).__name__}")
+    fields = dict(cast("dict[str, Any]", value))
+    name = fields.get("event")
+    kind = _BY_NAME.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise ValueError(f"{name!r:.60} is no event")
+    if kind is RequestRejected and "identity" in fields:
+        try:
+            fields["id_point"], fields["peer_id"] = fields["identity"]
+        except (TypeError, ValueError):
+            raise ValueError("identity: a pair [id_point, peer_id] wanted") from None
+    found: dict[str, Any] = {}
+    for field in attrs.fields(kind):
+        if field.name in fields:
+            try:
+                found[field.name] = _READERS[field.name](fields[field.name])
+            except ValueError as exc:
+                raise ValueError(f"{name}: {field.name}: {exc}") from None
+        elif field.default is attrs.NOTHING:
+            raise ValueError(f"{name}: {field.name}: missing")
+    return kind(**found)
 
 
 def point_event_json(event: PointEvent, time: str) -> list[Any]:
