@@ -18,6 +18,7 @@ part           is asked
 `Inbox`        what the application pulls next
 `Diversity`    who may fill our slots
 `Steward`      what an operator decides
+`Survey`       what an operator may see
 =============  =========================================================================
 
 None of them holds another's state; who must know what is decided here, and only here.
@@ -36,12 +37,18 @@ from ..spec.address import Address
 from ..spec.identity import PeerId
 from ..spec.message import MessageCodec
 from ..spec.point import Point
-from ..spec.pool_events import PoolEvent, TooFewConnections, TooManyConnections
-from ..spec.reasons import Direction, Disconnection, P2pError, Reason
+from ..spec.pool_events import (
+    MaintenanceEnded,
+    MaintenanceStarted,
+    PoolEvent,
+    TooFewConnections,
+    TooManyConnections,
+)
+from ..spec.reasons import Direction, Disconnection, ErrorKind, P2pError, Reason
 from . import answerer as answers
 from . import maintenance as upkeep
 from .acl import Acl
-from .admission import State
+from .admission import PENDING, State
 from .answerer import Answerer
 from .commands import Accept, Maintained, NodeCommand, Shout
 from .discovery import Discovery
@@ -57,6 +64,7 @@ from .reception import Reception
 from .settings import Settings
 from .steward import Kick, Steward, kick_all
 from .surroundings import Surroundings
+from .survey import Survey
 from .traffic import Traffic
 from .welcome import Welcome
 
@@ -72,6 +80,9 @@ _DIVERSITY: Final = -7
 _USER: Final = Disconnection(Reason.USER)
 _TRIMMED: Final = Disconnection(Reason.MAINTENANCE_TOO_MANY)
 _SWAPPED: Final = Disconnection(Reason.PEER_SWAPPED)
+_GIVEN_UP: Final = Disconnection(
+    Reason.TCP_CONNECTION_CANCELED, (P2pError(ErrorKind.CANCELED),)
+)
 
 
 @attrs.define(eq=False)
@@ -91,6 +102,7 @@ class Node(Generic[M, Meta]):
         pool: who is known and connected, to look at.
         acl: who is banned, to look at.
         maintenance: whether there are enough connections, to look at.
+        survey: what an operator may see.
     """
 
     _local: Local
@@ -100,6 +112,7 @@ class Node(Generic[M, Meta]):
     pool: Pool[Meta] = attrs.field(init=False)
     acl: Acl = attrs.field(init=False)
     maintenance: Maintenance = attrs.field(init=False)
+    survey: Survey[Meta] = attrs.field(init=False)
     _started: bool = attrs.field(default=False, init=False)
     _stopped: bool = attrs.field(default=False, init=False)
     _now: float = attrs.field(default=0.0, init=False)
@@ -122,7 +135,9 @@ class Node(Generic[M, Meta]):
         self.maintenance, self._answerer = parts.maintenance, parts.answerer
         self._welcome, self._discovery = parts.welcome, parts.discovery
         self._world = parts.world
-        self._steward = Steward(self.pool, self.acl, self._reception.attempts)
+        attempts, score = self._reception.attempts, self._settings.score
+        self._steward = Steward(self.pool, self.acl, attempts)
+        self.survey = Survey(self._local, self.pool, self._traffic, attempts, score)
 
     # -- life --------------------------------------------------------------------------
 
@@ -276,8 +291,23 @@ class Node(Generic[M, Meta]):
     def connect(self, point: Point, now: float) -> int | P2pError:
         """Dial a point, whatever its back-off; return the link, or why not."""
         link = self._dial(point, now)
+        if isinstance(link, int):
+            self._reception.wish(link)
         self._follow(now)
         return link
+
+    def why_not(self, link: int) -> Disconnection | None:
+        """Return why a `connect` came to nothing; None if it did not, or was asked."""
+        return self._reception.wished.pop(link, None)
+
+    def give_up(self, link: int, now: float) -> bool:
+        """End a `connect` that has come to nothing yet; False if it has come to more."""
+        attempt = self._reception.attempts.get(link)
+        if attempt is None or attempt.state not in PENDING:
+            return False
+        self._reception.close(link, _GIVEN_UP, now)
+        self._follow(now)
+        return True
 
     def disconnect(
         self,
@@ -494,8 +524,10 @@ class Node(Generic[M, Meta]):
                     self._reception.events.append(TooFewConnections())
                 case upkeep.TooMany():
                     self._reception.events.append(TooManyConnections())
+                case upkeep.Started():
+                    self._reception.events.append(MaintenanceStarted())
                 case _:
-                    pass
+                    self._reception.events.append(MaintenanceEnded())
 
     def _answer(self, now: float) -> None:
         """Carry out what the answerer wants."""
