@@ -11,6 +11,8 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, Literal, TypedDict, TypeVar
 
+import attrs
+
 from ..fsm.diversity import Diversity
 from ..fsm.local import Local
 from ..fsm.machine import LocalProtocolError
@@ -29,7 +31,7 @@ from ..spec.message import ApplicationCodec, MessageCodec
 from ..spec.metadata import TezosMetadata, constant_score
 from ..spec.point import DEFAULT_PORT, Point
 from ..spec.pool_events import PoolEvent
-from ..spec.reasons import P2pError
+from ..spec.reasons import Disconnection, P2pError
 from ..spec.version import Network
 from .ends import report
 
@@ -86,11 +88,18 @@ class NotConnected(ConnectionError):
 
     Attributes:
         why: what the core says of it, if it says anything.
+        ending: how an attempt has ended, if there was one.
     """
 
-    def __init__(self, text: str, why: P2pError | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        why: P2pError | None = None,
+        ending: Disconnection | None = None,
+    ) -> None:
         super().__init__(text)
         self.why = why
+        self.ending = ending
 
 
 def point_at(where: Point | str) -> Point:
@@ -186,6 +195,21 @@ def _unban(steward: Steward[Any], who: Who) -> Iterable[Kick]:
     return steward.unban_address(who.address if isinstance(who, Point) else who)
 
 
+@attrs.frozen(eq=False)
+class Observer:
+    """Who is told what happens; see `NodeEnds.observe`."""
+
+    on_event: Callable[[PoolEvent], object] | None
+    on_change: Callable[[], object] | None
+
+
+def _tell(told: Callable[..., object], *what: PoolEvent) -> None:
+    try:
+        told(*what)
+    except Exception as exc:
+        report(exc)
+
+
 class NodeEnds(Generic[M, Meta]):
     """A node as an application sees it, as far as no waiting is needed.
 
@@ -200,14 +224,57 @@ class NodeEnds(Generic[M, Meta]):
     core: Core[M, Meta]
     point: Point | None = None
     on_event: Callable[[PoolEvent], object] | None = None
+    # Replaced, never changed: who comes and goes disturbs nobody who is told.
+    _observers: tuple[Observer, ...] = ()
+
+    def observe(
+        self,
+        on_event: Callable[[PoolEvent], object] | None = None,
+        on_change: Callable[[], object] | None = None,
+    ) -> Callable[[], None]:
+        """Tell one more observer what happens, beside ``on_event`` and other observers.
+
+        Args:
+            on_event: called as ``on_event`` of the node is.
+            on_change: called when anything may have changed, in the same way.
+
+        Returns:
+            What ends it; harmless the second time.
+        """
+        observer = Observer(on_event, on_change)
+
+        def begin(_: Core[M, Meta], __: float) -> None:
+            self._tell_events()  # what is past is none of its business
+            self._observers += (observer,)
+
+        def end(_: Core[M, Meta], __: float) -> None:
+            others = tuple(each for each in self._observers if each is not observer)
+            self._observers = others
+
+        self._do(begin)
+        return lambda: self._do(end)
+
+    def ask(self, act: Callable[[Core[M, Meta], float], T]) -> T:
+        """Have the core to oneself for one question or command, and the present.
+
+        What follows from it is carried out.  It must be short: nothing moves meanwhile.
+        """
+        done = self._do(act)
+        if self.core.pool.events:
+            self._do(lambda _, __: self._tell_events())
+        return done
 
     def _tell_events(self) -> None:
-        """Give the observer what has happened."""
-        while self.on_event is not None and (event := self.core.next_event()) is not None:
-            try:
-                self.on_event(event)
-            except Exception as exc:
-                report(exc)
+        """Give the observers what has happened."""
+        if self.on_event is None and not self._observers:
+            return
+        while (event := self.core.next_event()) is not None:
+            for told in (self.on_event, *(each.on_event for each in self._observers)):
+                if told is not None:
+                    _tell(told, event)
+        for each in self._observers:
+            if each.on_change is not None:
+                _tell(each.on_change)
 
     def _dial(self, point: Point, expected: PeerId | None) -> int:
         """Dial a point, and return the link.
@@ -224,6 +291,15 @@ class NodeEnds(Generic[M, Meta]):
         if isinstance(link, P2pError):
             raise NotConnected(f"{point} is not dialled: {link}", link)
         return link
+
+    def _came_to_nothing(self, link: int, point: Point) -> NotConnected:
+        """Return the error for a dial that is over."""
+        ending = self._do(lambda core, _: core.why_not(link))
+        text = f"no connection to {point} came about"
+        if ending is None:  # it ran, and is gone
+            return NotConnected(text)
+        why = ending.errors[0] if ending.errors else None
+        return NotConnected(f"{text}: {ending}", why, ending)
 
     def _do(self, act: Callable[[Core[M, Meta], float], T]) -> T:
         """Give the core one input, and carry out what follows."""
