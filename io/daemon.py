@@ -6,8 +6,8 @@ say is read, counted and dropped, since there is no chain behind it.
 =================  =====================================================================
 signal             does
 =================  =====================================================================
-SIGINT, SIGTERM    stops: nobody is accepted, nobody dialled, what is queued may leave
-                   for 3 s, files are saved
+SIGINT, SIGTERM    stops: the admin interface ends, nobody is accepted, nobody dialled,
+                   what is queued may leave for 3 s, files are saved
 SIGHUP             saves the files now
 =================  =====================================================================
 
@@ -38,7 +38,9 @@ from ..fsm.node import Node as Core
 from ..spec.identity import PeerId
 from ..spec.point import Endpoint, Point
 from ..spec.pool_events import PoolEvent
+from ..spec.rpc import Generation
 from . import aio_node, blocking_node
+from .admin.server import AdminServer, AdminThread, Door
 from .ends import question
 from .household import SAVE_EVERY, Household
 from .log import log_event, log_item
@@ -71,6 +73,8 @@ class Daemon:
         household: its files.
         log: a `structlog` logger.
         seconds: end after so many; None: when told to.
+        doors: where the admin interface listens.
+        generation: which form it has.
     """
 
     core: Core[Any, Any]
@@ -81,6 +85,8 @@ class Daemon:
     household: Household
     log: Any
     seconds: float | None = None
+    doors: tuple[Door, ...] = ()
+    generation: Generation = Generation.G2026
     anchors: tuple[Point, ...] = attrs.field(default=(), init=False)
     _failed: bool = attrs.field(default=False, init=False)
 
@@ -108,7 +114,8 @@ class Daemon:
         tasks: list[asyncio.Task[None]] = []
         try:
             node.on_event = self._log_event
-            async with node:
+            # The admin interface ends first: it is entered last.
+            async with node, AdminServer(node, self.doors, self.generation):
                 self._up(node.point)
                 tasks.append(asyncio.create_task(self._pull(node)))
                 tasks += [
@@ -169,7 +176,7 @@ class Daemon:
         threads: list[threading.Thread] = []
         try:
             node.on_event = self._log_event
-            with node:
+            with node, AdminThread(node, self.doors, self.generation):
                 self._up(node.point)
                 jobs: list[Callable[[], None]] = [
                     functools.partial(self._pull_blocking, node, stopped)
@@ -246,6 +253,9 @@ class Daemon:
     def _up(self, point: Point | None) -> None:
         where = "nowhere" if point is None else str(point)
         self.log.info("activate_layer", listening=where)
+        for door in self.doors:
+            form = str(self.generation.value)
+            self.log.info("admin_interface", listening=door.guard.name, form=form)
         notify("READY=1")
 
     def _down(self) -> None:

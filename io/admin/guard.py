@@ -114,16 +114,20 @@ class Policy:
         return any(it.matches(method, path) for it in self.listed) == self.allows
 
 
+def _list(value: Any, what: str) -> list[object]:
+    if not isinstance(value, list):
+        raise AclError(f"{what}: a list wanted")
+    return cast("list[object]", value)
+
+
 def read_acl(document: Any) -> tuple[Policy, ...]:
     """Return the access lists of ``rpc.acl``.
 
     Raises:
         AclError: it is none; the message says which entry and why.
     """
-    if not isinstance(document, list):
-        raise AclError("rpc.acl: a list wanted")
     found: list[Policy] = []
-    for number, entry in enumerate(cast("list[Any]", document)):
+    for number, entry in enumerate(_list(document, "rpc.acl")):
         where = f"rpc.acl[{number}]"
         try:
             found.append(_policy(entry))
@@ -132,7 +136,7 @@ def read_acl(document: Any) -> tuple[Policy, ...]:
     return tuple(found)
 
 
-def _policy(entry: Any) -> Policy:
+def _policy(entry: object) -> Policy:
     if not isinstance(entry, dict):
         raise AclError("an object with address, and whitelist or blacklist, wanted")
     fields = cast("dict[str, Any]", entry)
@@ -142,10 +146,8 @@ def _policy(entry: Any) -> Policy:
     address, listed = fields["address"], fields[lists[0]]
     if not isinstance(address, str):
         raise AclError("address: host[:port] wanted")
-    if not isinstance(listed, list):
-        raise AclError(f"{lists[0]}: a list of requests wanted")
     matchers: list[Matcher] = []
-    for text in cast("list[Any]", listed):
+    for text in _list(listed, lists[0]):
         if not isinstance(text, str):
             raise AclError(f"{lists[0]}: {text!r:.40} is no text")
         matchers.append(Matcher.parse(text))

@@ -29,7 +29,7 @@ import contextlib
 import http
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 from urllib.parse import unquote, unquote_plus
 
 import attrs
@@ -255,11 +255,10 @@ class _Line(Generic[L]):
 
     def _send(self, event: Any) -> None:
         assert self._writer is not None
-        data = self._h11.send(event)
+        data = cast("bytes | None", self._h11.send(event))
         if data:
-            if isinstance(event, h11.Response):
-                data = _lowered(data)
-            self._writer.write(data)
+            is_head = isinstance(event, h11.Response)
+            self._writer.write(_lowered(data) if is_head else data)
 
     async def _drain(self) -> None:
         assert self._writer is not None
@@ -373,5 +372,6 @@ class HttpServer(Generic[L]):
 
     def _ended(self, line: _Line[L], task: asyncio.Task[None]) -> None:
         self._lines.pop(line, None)
-        if not task.cancelled() and (exc := task.exception()) is not None:
+        exc = None if task.cancelled() else task.exception()
+        if isinstance(exc, Exception):
             report(exc)

@@ -48,9 +48,13 @@ class _Stream:
 
     def put(self, piece: bytes) -> None:
         if len(self.pieces) >= WAITING_MAX:
-            self.over = True
+            self.end()
         elif not self.over:
             self.pieces.append(piece)
+            self.news.set()
+
+    def end(self) -> None:
+        self.over = True
         self.news.set()
 
 
@@ -101,7 +105,8 @@ class Watch:
     ) -> None:
         self._node = node
         self._write = write
-        self._events: deque[PoolEvent] = deque(maxlen=WAITING_MAX + 1)
+        self._events: deque[PoolEvent] = deque()
+        self._missed = False
         self._streams: dict[_Stream, None] = {}
         self._looks: dict[object, Callable[[], object]] = {}
         self._told = Bell(self._hand_out)
@@ -130,35 +135,35 @@ class Watch:
 
     # -- the node's events -------------------------------------------------------------
 
-    def events(self) -> AsyncGenerator[bytes, None]:
-        """Return the events of the node from now on."""
+    def events(self) -> tuple[AsyncGenerator[bytes, None], Callable[[], None]]:
+        """Return the events of the node from now on, and what ends that."""
         stream = _Stream()
         self._streams[stream] = None
         if self._end_events is None:
             self._end_events = self._node.observe(self._on_event)
-        return self._events_of(stream)
 
-    def leave(self) -> None:
-        """Stop listening if there is no stream any more."""
-        if not self._streams and self._end_events is not None:
-            self._end_events()
-            self._end_events = None
+        def end() -> None:
+            self._streams.pop(stream, None)
+            if not self._streams and self._end_events is not None:
+                self._end_events()
+                self._end_events = None
+
+        return self._events_of(stream), end
 
     async def _events_of(self, stream: _Stream) -> AsyncGenerator[bytes, None]:
-        try:
-            while True:
-                while stream.pieces:
-                    yield stream.pieces.popleft()
-                if stream.over:
-                    return
-                stream.news.clear()
-                await stream.news.wait()
-        finally:
-            self._streams.pop(stream, None)
-            self.leave()
+        while True:
+            while stream.pieces:
+                yield stream.pieces.popleft()
+            if stream.over:
+                return
+            stream.news.clear()
+            await stream.news.wait()
 
     def _on_event(self, event: PoolEvent) -> None:
-        self._events.append(event)
+        if len(self._events) > WAITING_MAX:
+            self._missed = True
+        else:
+            self._events.append(event)
         self._told.ring()
 
     def _hand_out(self) -> None:
@@ -166,6 +171,10 @@ class Watch:
             piece = self._write(self._events.popleft())
             for stream in self._streams:
                 stream.put(piece)
+        if self._missed:
+            self._missed = False
+            for stream in self._streams:
+                stream.end()
 
     # -- what changes ------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 from cyclopts import App, Parameter
 
@@ -18,9 +18,12 @@ from ...spec.identity import Identity, PeerId
 from ...spec.message import MessageCodec
 from ...spec.metadata import TezosMetadata, constant_score
 from ...spec.point import Endpoint, Point
+from ...spec.rpc import Generation
 from ...spec.shell import SHELL_CODEC
 from ...spec.version import Network
-from ..config import Flags, load_config, local_part, settings_part
+from ..admin.guard import AclError, Policy, read_acl
+from ..admin.server import Door, open_doors
+from ..config import Flags, load_config, load_config_file, local_part, settings_part
 from ..daemon import Daemon, split_names
 from ..data_dir import DataDir
 from ..files import load_identity, save_identity
@@ -67,6 +70,9 @@ def run(
     log_format: LogFormat = "text",
     log_level: LogLevel = "info",
     seconds: MaybeSeconds = None,
+    rpc_addr: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    rpc_host: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    legacy_rpc: bool = False,
     flags: FlagsOfNode | None = None,
 ) -> None:
     """Run a node until Ctrl-C.
@@ -84,6 +90,10 @@ def run(
         log_format: lines for people, or one JSON object a line, on standard error.
         log_level: the least that is logged.
         seconds: end after so many seconds.
+        rpc_addr: where the admin interface listens: HOST[:PORT], port 8732 if none is
+            given, or unix:PATH; several if repeated.
+        rpc_host: another NAME[:PORT] by which clients may call it.
+        legacy_rpc: the admin interface has the form of 2019.
         flags: options of the node, by the reference's names.
     """
     files = DataDir(data_dir.expanduser())
@@ -97,16 +107,45 @@ def run(
         difficulty = config.p2p.expected_proof_of_work
         identity = identity_in(files, difficulty)
         door = _open_door(config)
+        doors: tuple[Door, ...] = ()
         try:
+            doors = _open_rpc(rpc_addr, _acl(files), rpc_host)
             seeds = _SEEDS.get(network, ())
             daemon = make_daemon(files, config, flags, ours, seeds, identity, door, log)
-            daemon.seconds = seconds
+            daemon.seconds, daemon.doors = seconds, doors
+            daemon.generation = Generation.G2019 if legacy_rpc else Generation.G2026
             check_descriptors(config.p2p.limits.max_connections, log)
             log.info("identity", peer=str(identity.peer_id), network=ours.chain_name)
             daemon.run(driver)
         finally:
             if door is not None:
                 door.close()
+            for each in doors:
+                each.close()
+
+
+def _open_rpc(
+    where: tuple[str, ...], acl: tuple[Policy, ...], names: tuple[str, ...]
+) -> tuple[Door, ...]:
+    try:
+        return open_doors(where, acl, names)
+    except PointError as exc:
+        raise CommandError(f"--rpc-addr, --rpc-host: {exc}", Exit.MISUSE) from None
+
+
+def _acl(files: DataDir) -> tuple[Policy, ...]:
+    """Return the access lists of the admin interface; none unless the file has some.
+
+    Raises:
+        CommandError: they cannot be read.
+    """
+    rpc = load_config_file(files.config).document.get("rpc")
+    if not isinstance(rpc, dict) or "acl" not in rpc:
+        return ()
+    try:
+        return read_acl(cast("dict[str, Any]", rpc)["acl"])
+    except AclError as exc:
+        raise CommandError(f"{files.config}: {exc}", Exit.MISUSE) from None
 
 
 def configuration(files: DataDir, network: NetworkName, flags: Flags) -> Config:
