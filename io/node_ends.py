@@ -234,6 +234,8 @@ class NodeEnds(Generic[M, Meta]):
     ) -> Callable[[], None]:
         """Tell one more observer what happens, beside ``on_event`` and other observers.
 
+        While anybody listens to events, none are left for `next_event`.
+
         Args:
             on_event: called as ``on_event`` of the node is.
             on_change: called when anything may have changed, in the same way.
@@ -243,8 +245,12 @@ class NodeEnds(Generic[M, Meta]):
         """
         observer = Observer(on_event, on_change)
 
-        def begin(_: Core[M, Meta], __: float) -> None:
-            self._tell_events()  # what is past is none of its business
+        def begin(core: Core[M, Meta], _: float) -> None:
+            self._tell_events()
+            if on_event is not None:
+                # What is past is none of its business, nor of anybody's any more.
+                while core.next_event() is not None:
+                    continue
             self._observers += (observer,)
 
         def end(_: Core[M, Meta], __: float) -> None:
@@ -260,18 +266,21 @@ class NodeEnds(Generic[M, Meta]):
         What follows from it is carried out.  It must be short: nothing moves meanwhile.
         """
         done = self._do(act)
-        if self.core.pool.events:
+        if self._observers and self.core.pool.events:
             self._do(lambda _, __: self._tell_events())
         return done
 
     def _tell_events(self) -> None:
         """Give the observers what has happened."""
         if self.on_event is None and not self._observers:
-            return
-        while (event := self.core.next_event()) is not None:
-            for told in (self.on_event, *(each.on_event for each in self._observers)):
-                if told is not None:
-                    _tell(told, event)
+            return  # as most of the time
+        listeners: list[Callable[[PoolEvent], object]] = []
+        if self.core.pool.events:
+            told = [self.on_event, *(each.on_event for each in self._observers)]
+            listeners = [each for each in told if each is not None]
+        while listeners and (event := self.core.next_event()) is not None:
+            for listener in listeners:
+                _tell(listener, event)
         for each in self._observers:
             if each.on_change is not None:
                 _tell(each.on_change)

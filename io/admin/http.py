@@ -264,6 +264,7 @@ class _Line(Generic[L]):
         assert self._writer is not None
         async with asyncio.timeout(WRITE_TIMEOUT):
             await self._writer.drain()
+        await asyncio.sleep(0)  # `drain` alone lets nobody else on while there is room
         if self._writer.transport.is_closing():
             raise _Gone
 

@@ -359,7 +359,7 @@ class Service:
         finally:
             self.watch.unlook(changed)
             late = self._node.ask(lambda core, now: core.give_up(link, now))
-        if late:
+        if late or not timeout:  # no time at all, and be it refused meanwhile
             return self._errors([TIMED_OUT])
         return self._outcome(link, at)
 
