@@ -7,7 +7,7 @@ what                     bound
 =======================  ===============================================================
 connections              `CONNECTIONS_MAX`; then the one idle for longest goes, and if
                          all are busy, who comes is answered 503
-head of a request        16 KiB, else 431
+head of a request        16 KiB, or what comes at one go, else 431
 body of a request        `BODY_MAX` bytes, else 413
 a request                `REQUEST_TIMEOUT` seconds from its first byte, else 408
 silence between two      `IDLE_TIMEOUT` seconds
@@ -46,6 +46,8 @@ BODY_MAX: Final = 65_536
 REQUEST_TIMEOUT: Final = 10.0
 IDLE_TIMEOUT: Final = 60.0
 WRITE_TIMEOUT: Final = 20.0
+#: Seconds that who reads too slowly has for what waits already.
+LINGER: Final = 1.0
 #: Seconds that connections have to end when the server does.
 CLOSE_TIMEOUT: Final = 1.0
 #: Seconds without accepting after accepting has failed.
@@ -91,6 +93,8 @@ class Reply:
         headers: others, names in lower case.
         sized: whether it has a length; otherwise it comes in chunks.
         stream: more pieces, one chunk each, until it ends or the client goes.
+        lost: set when the stream has no more to give because its client is too slow: it
+            has `LINGER` seconds to take what waits.
         done: called when the reply was written, or will never be.
     """
 
@@ -100,6 +104,7 @@ class Reply:
     headers: Headers = ()
     sized: bool = True
     stream: AsyncGenerator[bytes, None] | None = None
+    lost: asyncio.Event | None = None
     done: Callable[[], object] | None = None
 
 
@@ -221,14 +226,17 @@ class _Line(Generic[L]):
                 self._send(h11.Data(data=body[at : at + _PIECE]))
                 await self._drain()
         if reply.stream is not None:
-            await self._pour(reply.stream)
+            await self._pour(reply.stream, reply.lost or asyncio.Event())
         self._send(h11.EndOfMessage())
         await self._drain()
 
-    async def _pour(self, stream: AsyncGenerator[bytes, None]) -> None:
+    async def _pour(
+        self, stream: AsyncGenerator[bytes, None], lost: asyncio.Event
+    ) -> None:
         """Write a stream until it ends or the client goes."""
         await self._drain()
         gone = asyncio.ensure_future(self._until_gone())
+        cut = asyncio.ensure_future(self._cut_when(lost))
         try:
             while True:
                 piece = asyncio.ensure_future(anext(stream, None))
@@ -247,6 +255,14 @@ class _Line(Generic[L]):
                 await self._drain()
         finally:
             gone.cancel()
+            cut.cancel()
+
+    async def _cut_when(self, lost: asyncio.Event) -> None:
+        """Cut the connection of a client that does not even take what waits."""
+        await lost.wait()
+        await asyncio.sleep(LINGER)
+        if self._writer is not None:
+            self._writer.transport.abort()
 
     async def _until_gone(self) -> None:
         with contextlib.suppress(OSError):

@@ -98,7 +98,8 @@ class Service:
         try:
             return await self._answer(request)
         except BadRequest as exc:
-            return Reply(400, [str(exc).encode("utf-8", "replace")], TEXT, sized=False)
+            text = "".join(each if each.isprintable() else "?" for each in str(exc))
+            return Reply(400, [text.encode("utf-8", "replace")], TEXT, sized=False)
         except TooMany as exc:
             return Reply(503, [str(exc).encode()], TEXT, sized=False)
         except Exception as exc:
@@ -504,13 +505,13 @@ class Service:
 
     def _log(self) -> Reply:
         self.watch.take()
-        stream, end = self.watch.events()
+        stream, lost, end = self.watch.events()
 
         def done() -> None:
             end()
             self.watch.give_back()
 
-        return Reply(200, (), JSON, sized=False, stream=stream, done=done)
+        return Reply(200, (), JSON, (), False, stream, lost, done)
 
     def _history(
         self, read: Callable[[AnyCore, float], tuple[Any, ...] | None], monitor: bool

@@ -44,17 +44,17 @@ class _Stream:
 
     pieces: deque[bytes] = attrs.field(factory=deque[bytes])
     news: asyncio.Event = attrs.field(factory=asyncio.Event)
-    over: bool = False
+    lost: asyncio.Event = attrs.field(factory=asyncio.Event)
 
     def put(self, piece: bytes) -> None:
         if len(self.pieces) >= WAITING_MAX:
             self.end()
-        elif not self.over:
+        elif not self.lost.is_set():
             self.pieces.append(piece)
             self.news.set()
 
     def end(self) -> None:
-        self.over = True
+        self.lost.set()
         self.news.set()
 
 
@@ -135,8 +135,13 @@ class Watch:
 
     # -- the node's events -------------------------------------------------------------
 
-    def events(self) -> tuple[AsyncGenerator[bytes, None], Callable[[], None]]:
-        """Return the events of the node from now on, and what ends that."""
+    def events(
+        self,
+    ) -> tuple[AsyncGenerator[bytes, None], asyncio.Event, Callable[[], None]]:
+        """Return the events of the node from now on.
+
+        Also what is set when the client is too slow, and what ends it all.
+        """
         stream = _Stream()
         self._streams[stream] = None
         if self._end_events is None:
@@ -148,13 +153,13 @@ class Watch:
                 self._end_events()
                 self._end_events = None
 
-        return self._events_of(stream), end
+        return self._events_of(stream), stream.lost, end
 
     async def _events_of(self, stream: _Stream) -> AsyncGenerator[bytes, None]:
         while True:
             while stream.pieces:
                 yield stream.pieces.popleft()
-            if stream.over:
+            if stream.lost.is_set():
                 return
             stream.news.clear()
             await stream.news.wait()
