@@ -38,6 +38,7 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 
 from ..spec.events import Remote
+from ..spec.identity import PeerId
 from ..spec.motive import Motive
 from ..spec.point import ConnectionId, Point
 from ..spec.reasons import Disconnection, ErrorKind, P2pError, Reason
@@ -64,6 +65,9 @@ class State(States):
     LEAVING = "over; the socket is not closed yet"
     GONE = "over, and the socket is closed"
 
+
+#: Begun, and not come to anything yet.
+PENDING: Final = (State.DIALLING, State.HANDSHAKING, State.ACCEPTED)
 
 # fmt: off
 #: Everything that an attempt can do.
@@ -308,10 +312,13 @@ def refusal(
 PRIVATE: Final = Disconnection(
     Reason.AUTHENTICATION_REJECTED_ERROR, (P2pError(ErrorKind.PRIVATE_MODE),)
 )
-#: How it ends if the peer is banned.
-BANNED: Final = Disconnection(
-    Reason.AUTHENTICATION_REJECTED_ERROR, (P2pError(ErrorKind.PEER_BANNED),)
-)
+
+
+def banned(peer_id: PeerId) -> Disconnection:
+    """Return how an attempt ends if the peer is banned."""
+    error = P2pError(ErrorKind.PEER_BANNED, str(peer_id), {"peer_id": peer_id})
+    return Disconnection(Reason.AUTHENTICATION_REJECTED_ERROR, (error,))
+
 
 # The class's own parts, named here because they are data of the machine.
 # pyright: reportPrivateUsage=false

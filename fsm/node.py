@@ -19,6 +19,7 @@ part           is asked
 `Diversity`    who may fill our slots
 `Steward`      what an operator decides
 `Tally`        what has happened how often; `Figures` has what else is told
+`Survey`       what an operator may see
 =============  =========================================================================
 
 None of them holds another's state; who must know what is decided here, and only here.
@@ -37,12 +38,19 @@ from ..spec.address import Address
 from ..spec.identity import PeerId
 from ..spec.message import MessageCodec
 from ..spec.point import Point
-from ..spec.pool_events import PoolEvent, TooFewConnections, TooManyConnections
-from ..spec.reasons import Direction, Disconnection, P2pError, Reason
+from ..spec.pool_events import (
+    MaintenanceEnded,
+    MaintenanceStarted,
+    PoolEvent,
+    TooFewConnections,
+    TooManyConnections,
+)
+from ..spec.reasons import Direction, Disconnection, ErrorKind, P2pError, Reason
 from . import answerer as answers
 from . import maintenance as upkeep
 from . import worker
 from .acl import Acl
+from .admission import PENDING
 from .answerer import Answerer
 from .commands import Accept, Maintained, NodeCommand, Shout
 from .discovery import Discovery
@@ -59,6 +67,7 @@ from .reception import Reception
 from .settings import Settings
 from .steward import Kick, Steward, kick_all
 from .surroundings import Surroundings
+from .survey import Survey
 from .tally import Tally
 from .traffic import Traffic
 from .welcome import Welcome
@@ -76,6 +85,9 @@ _DIVERSITY: Final = -7
 _USER: Final = Disconnection(Reason.USER)
 _TRIMMED: Final = Disconnection(Reason.MAINTENANCE_TOO_MANY)
 _SWAPPED: Final = Disconnection(Reason.PEER_SWAPPED)
+_GIVEN_UP: Final = Disconnection(
+    Reason.TCP_CONNECTION_CANCELED, (P2pError(ErrorKind.CANCELED),)
+)
 
 
 @attrs.define(eq=False)
@@ -96,6 +108,7 @@ class Node(Figures[M, Meta]):
         acl: who is banned, to look at.
         maintenance: whether there are enough connections, to look at.
         tally: what is counted for observers, to look at.
+        survey: what an operator may see.
     """
 
     _local: Local
@@ -106,6 +119,7 @@ class Node(Figures[M, Meta]):
     acl: Acl = attrs.field(init=False)
     maintenance: Maintenance = attrs.field(init=False)
     tally: Tally = attrs.field(init=False)
+    survey: Survey[Meta] = attrs.field(init=False)
     _workers: Workers = attrs.field(init=False)
     _now: float = attrs.field(default=0.0, init=False)
     _news: int = attrs.field(default=0, init=False)
@@ -127,7 +141,9 @@ class Node(Figures[M, Meta]):
         self.maintenance, self._answerer = parts.maintenance, parts.answerer
         self._welcome, self._discovery = parts.welcome, parts.discovery
         self._world = parts.world
-        self._steward = Steward(self.pool, self.acl, self._reception.attempts)
+        attempts, score = self._reception.attempts, self._settings.score
+        self._steward = Steward(self.pool, self.acl, attempts)
+        self.survey = Survey(self._local, self.pool, self._traffic, attempts, score)
         workers: dict[str, Worker | None] = {
             "welcome": self._welcome,
             "maintenance": self.maintenance,
@@ -296,8 +312,23 @@ class Node(Figures[M, Meta]):
     def connect(self, point: Point, now: float) -> int | P2pError:
         """Dial a point, whatever its back-off; return the link, or why not."""
         link = self._dial(point, now)
+        if isinstance(link, int):
+            self._reception.wish(link)
         self._follow(now)
         return link
+
+    def why_not(self, link: int) -> Disconnection | None:
+        """Return why a `connect` came to nothing; None if it did not, or was asked."""
+        return self._reception.wished.pop(link, None)
+
+    def give_up(self, link: int, now: float) -> bool:
+        """End a `connect` that has come to nothing yet; False if it has come to more."""
+        attempt = self._reception.attempts.get(link)
+        if attempt is None or attempt.state not in PENDING:
+            return False
+        self._reception.close(link, _GIVEN_UP, now)
+        self._follow(now)
+        return True
 
     def disconnect(
         self,
@@ -505,8 +536,10 @@ class Node(Figures[M, Meta]):
                     self._reception.events.append(TooFewConnections())
                 case upkeep.TooMany():
                     self._reception.events.append(TooManyConnections())
+                case upkeep.Started():
+                    self._reception.events.append(MaintenanceStarted())
                 case _:
-                    pass
+                    self._reception.events.append(MaintenanceEnded())
 
     def _answer(self, now: float) -> None:
         """Carry out what the answerer wants."""

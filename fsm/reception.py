@@ -35,12 +35,12 @@ from . import endings, lifecycle
 from . import point as points
 from .acl import Acl
 from .admission import (
-    BANNED,
     Attempt,
     Candidate,
     Places,
     Rules,
     State,
+    banned,
     refusal,
     wrong_identity,
 )
@@ -65,6 +65,8 @@ Meta = TypeVar("Meta")
 ACCEPT_RATE: Final = 2.0
 ACCEPT_BURST: Final = 20
 ACCEPT_PREFIXES: Final = 4096
+#: Of how many dials that the application wished it is remembered how they ended.
+WISHES_MAX: Final = 64
 #: One prefix may hold so great a part of the handshakes in progress.
 PREFIX_SHARE: Final = 4
 
@@ -89,6 +91,8 @@ class Reception(Generic[M, Meta]):
         events: for observers; the pool's.
         tally: what is counted for observers.
         facts: what the node was not told yet.
+        wished: dials that the application wished and that do not run, and how they have
+            ended if they have.
     """
 
     _local: Local
@@ -107,6 +111,9 @@ class Reception(Generic[M, Meta]):
     tally: Tally = attrs.field(factory=Tally, init=False)
     places: Places = attrs.field(init=False)
     facts: deque[Fact[Meta]] = attrs.field(factory=deque[Fact[Meta]], init=False)
+    wished: dict[int, Disconnection | None] = attrs.field(
+        factory=dict[int, "Disconnection | None"], init=False
+    )
     _pending: Counts[Prefix] = attrs.field(init=False)
     _chosen: Chosen = attrs.field(init=False)
     _accepts: Ration[Prefix] = attrs.field(init=False)
@@ -148,6 +155,12 @@ class Reception(Generic[M, Meta]):
         attempt.dial(info, now)
         self.events.append(told.OutgoingConnection(point))
         return link
+
+    def wish(self, link: int) -> None:
+        """Remember how a dial ends, for the application that wished it."""
+        if len(self.wished) >= WISHES_MAX:
+            del self.wished[next(iter(self.wished))]
+        self.wished[link] = None
 
     def _refuse_to_dial(self, point: Point, now: float) -> ErrorKind | None:
         if self.acl.is_banned(point.address, now):
@@ -313,7 +326,7 @@ class Reception(Generic[M, Meta]):
         """Admit or refuse who has proven who it is."""
         connection, remote = self.connection(attempt.link), event.remote
         if self.acl.is_peer_banned(remote.peer_id, now):
-            connection.close(BANNED, now)
+            connection.close(banned(remote.peer_id), now)
             return
         address, point = attempt.remote_point.address, attempt.point
         port: int | None = attempt.remote_point.port
@@ -386,6 +399,7 @@ class Reception(Generic[M, Meta]):
         )
         attempt.run(running, now)
         attempt.told = True
+        self.wished.pop(attempt.link, None)
         self._pending.remove(attempt.link)
         self.inbox.put(Joined(attempt.link, event.remote, event.version))
         self.events.append(told.ConnectionEstablished(id_point, peer.peer_id))
@@ -410,6 +424,8 @@ class Reception(Generic[M, Meta]):
                 self.connection(attempt.link).close(why, now)  # it forgets what it has
             self.events.append(told.Disconnected(attempt.peer.peer_id))
         else:
+            if attempt.link in self.wished:
+                self.wished[attempt.link] = why
             self._learn_from_failure(attempt, before, why)
 
     def _learn_from_failure(

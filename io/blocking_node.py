@@ -319,7 +319,7 @@ class Node(NodeEnds[M, Meta]):
             link = self._dial(point, expected)
             while (running := self.core.pool.running.get(link)) is None:
                 if link not in self.core:
-                    raise NotConnected(f"no connection to {point} came about")
+                    raise self._came_to_nothing(link, point)
                 self._wait(None)
             return running
 

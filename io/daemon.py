@@ -6,8 +6,8 @@ say is read, counted and dropped, since there is no chain behind it.
 =================  =====================================================================
 signal             does
 =================  =====================================================================
-SIGINT, SIGTERM    stops: nobody is accepted, nobody dialled, what is queued may leave
-                   for 3 s, files are saved
+SIGINT, SIGTERM    stops: the admin interface ends, nobody is accepted, nobody dialled,
+                   what is queued may leave for 3 s, files are saved
 SIGHUP             saves the files now
 =================  =====================================================================
 
@@ -39,7 +39,9 @@ from ..spec.identity import PeerId
 from ..spec.limits import Limits
 from ..spec.point import Endpoint, Point
 from ..spec.pool_events import PoolEvent
+from ..spec.rpc import Generation
 from . import aio_node, blocking_node
+from .admin.server import AdminServer, AdminThread, Door
 from .ends import question
 from .household import SAVE_EVERY, Household
 from .log import log_event, log_item
@@ -75,6 +77,8 @@ class Daemon:
         seconds: end after so many; None: when told to.
         metrics: sockets on which metrics are served, if any; closed at the end.
         limits: of the node.
+        doors: where the admin interface listens.
+        generation: which form it has.
     """
 
     core: Core[Any, Any]
@@ -87,6 +91,8 @@ class Daemon:
     seconds: float | None = None
     metrics: tuple[socket.socket, ...] = ()
     limits: Limits = attrs.field(factory=Limits)
+    doors: tuple[Door, ...] = ()
+    generation: Generation = Generation.G2026
     anchors: tuple[Point, ...] = attrs.field(default=(), init=False)
     _failed: bool = attrs.field(default=False, init=False)
 
@@ -114,7 +120,12 @@ class Daemon:
         tasks: list[asyncio.Task[None]] = []
         try:
             node.on_event = self._log_event
-            async with self._metrics_asyncio(), node:
+            # The admin interface ends first: it is entered last.
+            async with (
+                self._metrics_asyncio(),
+                node,
+                AdminServer(node, self.doors, self.generation),
+            ):
                 self._up(node.point)
                 tasks.append(asyncio.create_task(self._pull(node)))
                 tasks += [
@@ -191,7 +202,11 @@ class Daemon:
         threads: list[threading.Thread] = []
         try:
             node.on_event = self._log_event
-            with self._metrics_in_thread(node), node:
+            with (
+                self._metrics_in_thread(node),
+                node,
+                AdminThread(node, self.doors, self.generation),
+            ):
                 self._up(node.point)
                 jobs: list[Callable[[], None]] = [
                     functools.partial(self._pull_blocking, node, stopped)
@@ -291,6 +306,9 @@ class Daemon:
     def _up(self, point: Point | None) -> None:
         where = "nowhere" if point is None else str(point)
         self.log.info("activate_layer", listening=where)
+        for door in self.doors:
+            form = str(self.generation.value)
+            self.log.info("admin_interface", listening=door.guard.name, form=form)
         notify("READY=1")
 
     def _down(self) -> None:

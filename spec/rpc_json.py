@@ -54,6 +54,7 @@ _INT64: Final = re.compile(r"-?[0-9]{1,19}")
 #: Whole numbers up to this are written without a point; above, doubles skip some.
 _WHOLE: Final = float(1 << 53)
 
+_NOTHING: Final = TezosMetadata()
 _TOLD: Final = (PointChange, PeerChange)
 
 
@@ -204,7 +205,7 @@ class RpcJson:
         object.__setattr__(self, "_converter", self._make())
 
     def data(self, value: object) -> Any:
-        """Return a value as data that `json.dumps` takes."""
+        """Return a value as data that `json.dumps` takes; it is not to be changed."""
         return self._converter.unstructure(value)
 
     def text(self, value: object) -> str:
@@ -273,6 +274,12 @@ class RpcJson:
             ByKind, made, checkpoint=old, protocol_branch=old, predecessor_header=old
         )
         made.register_unstructure_hook(ByKind, by_kind)
+        nothing = made.unstructure(_NOTHING)
+        counters_out = make_dict_unstructure_fn(TezosMetadata, made)
+        # Most peers were met and no more: theirs are made once, and not to be changed.
+        made.register_unstructure_hook(
+            TezosMetadata, lambda it: nothing if it == _NOTHING else counters_out(it)
+        )
         for kind in (PointState, PeerInfo, PointChange, PeerChange):
             write = make_dict_unstructure_fn(kind, made)
             made.register_unstructure_hook(kind, _omitting(kind, write))

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Generator
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
@@ -21,9 +21,12 @@ from ...spec.identity import Identity, PeerId
 from ...spec.message import MessageCodec
 from ...spec.metadata import TezosMetadata, constant_score
 from ...spec.point import Endpoint, Point
+from ...spec.rpc import Generation
 from ...spec.shell import SHELL_CODEC
 from ...spec.version import Network
-from ..config import Flags, load_config, local_part, settings_part
+from ..admin.guard import AclError, Policy, read_acl
+from ..admin.server import Door, open_doors
+from ..config import Flags, load_config, load_config_file, local_part, settings_part
 from ..daemon import Daemon, split_names
 from ..data_dir import DataDir
 from ..files import load_identity, save_identity
@@ -86,6 +89,9 @@ def run(
     record_max: Annotated[int, Parameter(validator=Number(gte=1, lte=1 << 20))] = (
         RECORD_MAX >> 20
     ),
+    rpc_addr: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    rpc_host: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    legacy_rpc: bool = False,
     flags: FlagsOfNode | None = None,
 ) -> None:
     """Run a node until Ctrl-C.
@@ -107,6 +113,10 @@ def run(
             unless said otherwise; may be given several times.
         record: new file to record the run in, for the commands replay and explain.
         record_max: MiB at which the recording ends; the node goes on.
+        rpc_addr: where the admin interface listens: HOST[:PORT], port 8732 if none is
+            given, or unix:PATH; several if repeated.
+        rpc_host: another NAME[:PORT] by which clients may call it.
+        legacy_rpc: the admin interface has the form of 2019.
         flags: options of the node, by the reference's names.
     """
     files = DataDir(data_dir.expanduser())
@@ -130,10 +140,14 @@ def run(
             metrics = listen_for_metrics(map(parse_metrics_addr, metrics_addr))
             for each in metrics:
                 doors.enter_context(each)
+            rpc = _open_rpc(rpc_addr, _acl(files), rpc_host)
+            for rpc_door in rpc:
+                doors.callback(rpc_door.close)
             seeds = _SEEDS.get(network, ())
             daemon = make_daemon(files, config, flags, ours, seeds, identity, door, log)
             daemon.seconds, daemon.metrics = seconds, tuple(metrics)
-            daemon.limits = config.p2p.limits
+            daemon.limits, daemon.doors = config.p2p.limits, rpc
+            daemon.generation = Generation.G2019 if legacy_rpc else Generation.G2026
             check_descriptors(config.p2p.limits.max_connections, log)
             log.info("identity", peer=str(identity.peer_id), network=ours.chain_name)
             with _recorded(daemon, record, record_max):
@@ -153,6 +167,30 @@ def _recorded(daemon: Daemon, path: Path | None, most: int) -> Generator[None]:
     with contextlib.closing(recorder):
         daemon.core = RecordedNode[Any, Any].of(daemon.core, recorder)
         yield
+
+
+def _open_rpc(
+    where: tuple[str, ...], acl: tuple[Policy, ...], names: tuple[str, ...]
+) -> tuple[Door, ...]:
+    try:
+        return open_doors(where, acl, names)
+    except PointError as exc:
+        raise CommandError(f"--rpc-addr, --rpc-host: {exc}", Exit.MISUSE) from None
+
+
+def _acl(files: DataDir) -> tuple[Policy, ...]:
+    """Return the access lists of the admin interface; none unless the file has some.
+
+    Raises:
+        CommandError: they cannot be read.
+    """
+    rpc = load_config_file(files.config).document.get("rpc")
+    if not isinstance(rpc, dict) or "acl" not in rpc:
+        return ()
+    try:
+        return read_acl(cast("dict[str, Any]", rpc)["acl"])
+    except AclError as exc:
+        raise CommandError(f"{files.config}: {exc}", Exit.MISUSE) from None
 
 
 def configuration(files: DataDir, network: NetworkName, flags: Flags) -> Config:

@@ -18,6 +18,7 @@ from .exits import CommandError, Exit
 _EXTRA: Final = (
     "aiohttp",
     "cyclopts",
+    "h11",
     "prometheus_client",
     "rich",
     "structlog",
