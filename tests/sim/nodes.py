@@ -1,4 +1,4 @@
-"""Nodes for simulated networks: made from numbers, checked after every step."""
+"""Nodes for simulated networks: made from numbers, watched at every step."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import random
 from typing import Any
 
 import attrs
+from watch import SimHost, SimNode, Watched
 
-from tezos_p2p.fsm.admission import State
 from tezos_p2p.fsm.local import Local
 from tezos_p2p.fsm.machine import compiled
 from tezos_p2p.fsm.node import Node
 from tezos_p2p.fsm.settings import Settings
-from tezos_p2p.io.simulated import Host, Network, seeded_bytes
+from tezos_p2p.io.simulated import seeded_bytes
 from tezos_p2p.spec.address import Address
 from tezos_p2p.spec.hello import ConnectionMetadata
 from tezos_p2p.spec.identity import Identity
@@ -28,9 +28,10 @@ SMALL = Limits(min_connections=1, expected_connections=4, max_connections=7)
 #: Thresholds 15, 20, 34, 42.
 MIDDLE = Limits(min_connections=10, expected_connections=25, max_connections=50)
 
-Sim = Network[bytes, float]
-SimNode = Node[bytes, float]
-SimHost = Host[bytes, float]
+#: Nodes from which on a network is large.
+LARGE = 50
+
+Sim = Watched
 
 
 def identity(number: int) -> Identity:
@@ -87,30 +88,9 @@ def node(
     return made
 
 
-def check(host: SimHost) -> None:
-    """Assert what holds for every node after every step."""
-    sim_node = host.node
-    reception, pool = sim_node._reception, sim_node.pool
-    limits = reception._local.limits
-    census = sim_node.census()
-    alive = sum(1 for line in reception.traffic.lines.values() if not line.lost)
-    assert sum(census.values()) == alive
-    assert census[State.RUNNING] == pool.active == len(pool.running)
-    assert census[State.ACCEPTED] == reception.places.reserved
-    assert pool.active + reception.places.reserved <= limits.max_connections
-    untold = [each for each in reception.attempts.values() if each.farewell and each.told]
-    assert len(untold) == reception.places.untold
-    assert len(reception._pending) == reception.places.incoming
-    assert reception.places.incoming <= limits.max_incoming_connections
-    peers = [running.peer.peer_id for running in pool.running.values()]
-    assert len(set(peers)) == len(peers)
-    assert len(pool.known_points) <= 402 + len(pool.running)
-    assert len(pool.known_peers) <= 402 + len(pool.running)
-
-
-def network(count: int, *, seed: int = 0, checked: bool = True, **settings: Any) -> Sim:
+def network(count: int, *, seed: int = 0, **settings: Any) -> Sim:
     """Put nodes into a network that know only the first."""
-    made = Sim(seed, after_step=check if checked else None)
+    made = Sim(seed, seldom=count >= LARGE)
     for number in range(count):
         known = () if number == 0 else (0,)
         made.add(point(number), node(number, *known, seed=seed, **settings))
@@ -133,7 +113,7 @@ class Met:
 def pair(**settings: Any) -> Met:
     """Return two nodes of which the first has dialled the second; both run."""
     settings.setdefault("limits", attrs.evolve(SMALL, maintenance_idle_time=None))
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     one = sim.add(point(0), node(0, **settings), keeps=True)
     other = sim.add(point(1), node(1, **settings), keeps=True)
     link = sim.do(one, lambda it: it.connect(point(1), sim.now))

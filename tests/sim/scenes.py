@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
-from nodes import SMALL, Sim, SimHost, check, identity, node, point
+from nodes import SMALL, Sim, SimHost, identity, node, point
 
 from tezos_p2p.fsm.inbox import Left, Message
 from tezos_p2p.spec.limits import Limits
@@ -79,7 +79,7 @@ class Bad(Sim):
     """A network with black holes, and with a wall that can be raised."""
 
     def __init__(self, seed: int = 0, **others: Any) -> None:
-        super().__init__(seed, **{"after_step": check, **others})
+        super().__init__(seed, **others)
         self.holes: set[Point] = set()
         self.islanders: set[Point] = set()
 

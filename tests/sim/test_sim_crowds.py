@@ -7,7 +7,7 @@ import random
 
 import attrs
 import pytest
-from nodes import SMALL, Sim, actives, check, identity, network, node, point
+from nodes import SMALL, Sim, actives, identity, network, node, point
 from scenes import (
     IDLE,
     Bad,
@@ -74,7 +74,7 @@ def insist(sim, pairs, rounds=12):
 
 
 def mesh(count, seed=1, **settings):
-    sim = Sim(seed, after_step=check)
+    sim = Sim(seed)
     idle_nodes(sim, range(count), limits=WIDE, **settings)
     insist(sim, list(itertools.permutations(range(count), 2)))
     return sim
@@ -102,7 +102,7 @@ def test_ten_nodes_that_all_dial_each_other_form_a_mesh_and_all_hear_all():
 
 
 def test_nodes_that_come_and_go_at_random_all_get_their_word_in():
-    sim = Sim(3, after_step=check)
+    sim = Sim(3)
     hosts = idle_nodes(sim, range(8), limits=WIDE)
     draw = random.Random(3)
     todo = dict.fromkeys(itertools.permutations(range(8), 2), 5)
@@ -163,7 +163,7 @@ def test_in_a_mesh_where_everybody_talks_rubbish_all_connections_end():
 
 @pytest.mark.parametrize("mixed", [False, True])
 def test_who_refuses_everybody_still_makes_them_known_to_each_other(mixed):
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     old = Network("N", p2p_versions=(0,))
     new = Network("N")
     sim.add(point(0), node(0, *range(1, 10), limits=NOBODY, network=new))
@@ -189,7 +189,7 @@ def test_who_refuses_everybody_still_makes_them_known_to_each_other(mixed):
 
 
 def test_the_refused_come_back_ever_more_seldom():
-    sim = Sim(1, after_step=None)
+    sim = Sim(1)
     full = attrs.evolve(NOBODY, max_incoming_connections=200)
     for number in range(5):
         sim.add(point(number), node(number, limits=full, discovers=False))
@@ -200,14 +200,12 @@ def test_the_refused_come_back_ever_more_seldom():
         sim.run(60.0)
         rates.append(sum(kinds(host).count(OutgoingConnection) for host in crowd))
     assert sum(rates[-10:]) < sum(rates[:10]) / 5
-    for host in sim.hosts:
-        check(host)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_arrival_exceeds_a_limit_whatever_the_order(seed):
     own = attrs.evolve(SMALL, max_incoming_connections=40)
-    sim = Sim(seed, latency=(0.01, 0.03), after_step=check)
+    sim = Sim(seed, latency=(0.01, 0.03))
     hub = sim.add(point(0), node(0, limits=own, seed=seed))
     threshold = hub.node.maintenance.bounds.max_threshold
     for number in range(1, 30):
@@ -245,7 +243,7 @@ def test_a_seat_is_taken_until_the_handshake_is_over_in_whatever_way():
 
 def test_two_that_dial_each_other_at_any_two_moments_agree_on_what_runs():
     for offset, seed in itertools.product(range(24), range(3)):
-        sim = Sim(seed, latency=(0.02, 0.05), after_step=check)
+        sim = Sim(seed, latency=(0.02, 0.05))
         hosts = idle_nodes(sim, range(2), seed=seed)
         dial(sim, hosts[0], 1)
         sim.run(offset * 0.01)
@@ -266,7 +264,7 @@ def test_two_that_dial_each_other_at_any_two_moments_agree_on_what_runs():
 @pytest.mark.parametrize("seed", range(6))
 def test_two_with_maintenance_find_together_however_they_start(seed):
     one = limits(1, 1, 1)
-    sim = Sim(seed, latency=(0.01, 0.04), after_step=check)
+    sim = Sim(seed, latency=(0.01, 0.04))
     for number in range(2):
         sim.add(point(number), node(number, 1 - number, limits=one, seed=seed))
     sim.run(180.0)
@@ -275,7 +273,7 @@ def test_two_with_maintenance_find_together_however_they_start(seed):
 
 def test_one_identity_in_two_places_has_one_connection_at_a_time():
     for offset in range(12):
-        sim = Sim(1, latency=(0.02, 0.02), after_step=check)
+        sim = Sim(1, latency=(0.02, 0.02))
         hub = sim.add(point(0), node(0, limits=IDLE), keeps=True)
         twins = [sim.add(point(n), node(1, limits=IDLE)) for n in (1, 2)]
         dial(sim, twins[0], 0)
@@ -290,7 +288,7 @@ def test_one_identity_in_two_places_has_one_connection_at_a_time():
 
 
 def test_what_is_broadcast_is_the_same_for_everybody():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     hub, *others = idle_nodes(sim, range(3), limits=WIDE)
     for number in (1, 2):
         dial(sim, hub, number)
@@ -325,7 +323,7 @@ def test_a_dead_peer_misses_what_is_broadcast_and_holds_nobody_up():
 
 
 def test_ten_thousand_tiny_messages_wait_for_the_application_ten_at_a_time():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     one, other = idle_nodes(sim, range(2), limits=WIDE)
     dial(sim, one, 1)
     sim.run(1.0)
@@ -347,7 +345,7 @@ def test_ten_thousand_tiny_messages_wait_for_the_application_ten_at_a_time():
 
 
 def test_connecting_and_leaving_for_ever_grows_nothing():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     hub, guest = idle_nodes(sim, range(2))
     sizes = set()
     for _ in range(100):
@@ -412,18 +410,16 @@ def test_a_network_survives_the_death_of_who_brought_it_together():
 
 
 def test_a_hundred_join_a_network_of_ten_at_once():
-    sim = network(10, seed=3, checked=False)
+    sim = network(10, seed=3)
     sim.run(60.0)
     for number in range(10, 110):
         sim.add(point(number), node(number, number % 10))
     sim.run(170.0)
     assert settles(sim)
-    for host in sim.hosts:
-        check(host)
 
 
 def test_a_tenth_leaving_and_coming_every_minute_keeps_nobody_alone():
-    sim = network(30, seed=4, checked=False)
+    sim = network(30, seed=4)
     sim.run(120.0)
     draw = random.Random(4)
     alone = []
@@ -448,9 +444,6 @@ def test_a_tenth_leaving_and_coming_every_minute_keeps_nobody_alone():
         assert min(actives(sim)) > 0
         assert all(sim.now - begun <= 130.0 for begun in out.values())
         since = out
-    for host in sim.hosts:
-        if host.up:
-            check(host)
 
 
 def test_a_network_that_was_torn_apart_grows_together_again():
@@ -504,7 +497,7 @@ def test_a_node_that_is_stopped_at_any_moment_ends_within_its_deadline(deadline)
 
 
 def test_who_is_taking_leave_holds_nobody_up():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     hub, gone, here = idle_nodes(sim, range(3), limits=WIDE)
     for number in (1, 2):
         dial(sim, hub, number)
@@ -532,7 +525,7 @@ def test_what_was_said_before_the_end_is_heard_by_all():
 
 
 def test_stopping_ends_even_if_the_other_side_takes_nothing():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     one, other = idle_nodes(sim, range(2), limits=WIDE)
     dial(sim, one, 1)
     sim.run(1.0)

@@ -6,7 +6,7 @@ import errno
 
 import attrs
 import pytest
-from nodes import SMALL, Sim, check, identity, node, pair, point
+from nodes import SMALL, Sim, identity, node, pair, point
 
 from tezos_p2p.fsm.commands import Close, Write
 from tezos_p2p.fsm.inbox import Left, Message
@@ -171,7 +171,7 @@ def test_a_close_that_the_peer_forestalls_is_not_asked_for():
 
 
 def test_coming_and_going_while_nobody_pulls_takes_places_and_no_more():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     hub = sim.add(point(0), node(0, limits=IDLE))
     hub.pulls = False
     other = sim.add(point(1), node(1, limits=IDLE))
@@ -244,7 +244,7 @@ def test_without_discovery_nothing_is_learnt_from_a_refusal():
     full = attrs.evolve(
         SMALL, min_connections=1, expected_connections=1, max_connections=1
     )
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     sim.add(point(0), node(0, limits=full))
     for number in (1, 2):
         host = sim.add(point(number), node(number, limits=IDLE, discovers=number == 1))
@@ -274,7 +274,7 @@ def test_nodes_of_the_old_generation_are_refused_without_points():
     full = attrs.evolve(
         SMALL, min_connections=1, expected_connections=1, max_connections=1
     )
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     sim.add(point(0), node(0, limits=full))
     old = attrs.evolve(SANDBOX, p2p_versions=(0,))
     for number, network in ((1, SANDBOX), (2, old), (3, SANDBOX)):
@@ -286,7 +286,7 @@ def test_nodes_of_the_old_generation_are_refused_without_points():
 
 
 def test_who_is_about_to_go_is_asked_nothing():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     one = sim.add(point(0), node(0))
     other = sim.add(point(1), node(1, limits=IDLE))
     sim.do(other, lambda it: it.connect(point(0), sim.now))

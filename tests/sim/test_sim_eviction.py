@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 import pytest
-from nodes import Sim, check, identity, node, point
+from nodes import Sim, identity, node, point
 from scenes import IDLE, dial, idle_nodes, limits, part, told
 
 from tezos_p2p.fsm.diversity import Bounds, Diversity
@@ -17,7 +17,7 @@ TIGHT = attrs.evolve(IDLE, max_known_points=(6, 5))
 
 def met_and_left(fresh):
     """Return a node that has met four others, whose table of six is nearly full."""
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     doubts = Diversity(Bounds(fresh=fresh, test_gap=10.0))
     own = node(0, limits=TIGHT, diversity=doubts, discovers=False)
     host = sim.add(point(0), own, keeps=True)
@@ -84,7 +84,7 @@ def test_a_point_that_is_forgotten_before_its_test_is_not_dialled():
 
 
 def test_anchors_are_dialled_though_nothing_else_is_known():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     idle_nodes(sim, range(1, 3))
     anchored = Diversity(anchors=(point(2),))
     host = sim.add(point(0), node(0, limits=limits(1, 1, 4), diversity=anchored))
@@ -105,7 +105,7 @@ def test_a_node_that_has_stopped_has_nothing_left_to_do():
 
 
 def test_who_asks_for_maintenance_is_told_when_it_is_over_also_within_bounds():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     idle_nodes(sim, range(1, 4))
     own = limits(1, 2, 4)
     host = sim.add(point(0), node(0, 1, 2, 3, limits=own), keeps=True)
@@ -117,7 +117,7 @@ def test_who_asks_for_maintenance_is_told_when_it_is_over_also_within_bounds():
 
 
 def test_who_asks_during_a_run_that_is_cut_off_is_told_that_it_failed():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     host = sim.add(point(0), node(0, 1, limits=limits(1, 2, 4)), keeps=True)
     sim.run(0.5)
     sim.do(host, lambda it: it.maintain(sim.now))
@@ -129,7 +129,7 @@ def test_who_asks_during_a_run_that_is_cut_off_is_told_that_it_failed():
 
 
 def test_an_exempt_address_is_not_counted_with_its_neighbours():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     own = attrs.evolve(IDLE, max_incoming_connections=8)
     host = sim.add(point(0), node(0, limits=own))
     sim.run(0.1)
@@ -137,9 +137,7 @@ def test_an_exempt_address_is_not_counted_with_its_neighbours():
     host.node.acl.allow(near[7])
 
     def knock(address):
-        return sim.do(
-            host, lambda it: it.accept(point(0)._replace(address=address), sim.now)
-        )
+        return sim.knock(host, point(0)._replace(address=address))
 
     taken = [knock(address) is not None for address in near]
     assert taken == [True, True, False, False, False, False, False, True]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 import pytest
-from nodes import Sim, actives, check, identity, node, pair, point
+from nodes import Sim, actives, identity, node, pair, point
 from scenes import (
     IDLE,
     dial,
@@ -133,7 +133,7 @@ def test_of_a_dial_to_a_banned_point_the_ban_is_what_is_told():
 
 
 def test_the_untrusted_are_sent_away_at_once_in_private_mode():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     shy = sim.add(point(0), node(0, limits=IDLE, private_mode=True))
     guest = sim.add(point(1), node(1, limits=IDLE), keeps=True)
     dial(sim, guest, 0)
@@ -144,7 +144,7 @@ def test_the_untrusted_are_sent_away_at_once_in_private_mode():
 
 
 def test_what_we_dialled_counts_and_not_the_port_that_they_announce():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     (one,) = idle_nodes(sim, range(1))
     there = Point(point(1).address, 9999)
     sim.add(there, node(1, limits=IDLE))
@@ -157,7 +157,7 @@ def test_what_we_dialled_counts_and_not_the_port_that_they_announce():
 
 @pytest.mark.parametrize("why", ["nobody", "peer", "point", "address"])
 def test_the_last_slots_are_for_the_trusted_and_the_exempt_as_well(why):
-    sim = Sim(1, latency=(0.02, 0.02), after_step=check)
+    sim = Sim(1, latency=(0.02, 0.02))
     (hub, *guests) = idle_nodes(sim, range(18), limits=ROOMY)
     for guest in guests[:15]:
         dial(sim, guest, 0)
@@ -194,7 +194,7 @@ def test_a_list_of_points_in_refusals_is_drawn_anew_after_a_second():
 
 def test_a_place_is_taken_until_the_application_was_told_that_it_is_free():
     one_place = limits(0, 1, 1, maintenance_idle_time=None)
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     hub = sim.add(point(0), node(0, limits=one_place), keeps=True)
     hub.pulls = False
     first, second = idle_nodes(sim, range(1, 3))
@@ -243,7 +243,7 @@ def test_nothing_that_waits_anywhere_is_heard_of_whoever_talks_nonsense():
 
 def test_only_a_handshake_that_went_wrong_is_an_authentication_that_failed():
     nobody = limits(0, 0, 0, maintenance_idle_time=None)
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     hub = sim.add(point(0), node(0, limits=nobody), keeps=True)
     (guest,) = idle_nodes(sim, range(1, 2))
     dial(sim, guest, 0)
@@ -256,7 +256,7 @@ def test_only_a_handshake_that_went_wrong_is_an_authentication_that_failed():
 
 
 def test_whom_we_accepted_in_vain_is_told_if_they_came_to_us():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     hub, guest = idle_nodes(sim, range(2))
     dial(sim, guest, 0)
     for _ in range(100):
@@ -274,7 +274,7 @@ def test_whom_we_accepted_in_vain_is_told_if_they_came_to_us():
 
 
 def test_of_a_dial_to_ourselves_only_what_was_dialled_is_our_own():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     (one,) = idle_nodes(sim, range(1))
     dial(sim, one, 0)
     sim.run(1.0)
@@ -310,7 +310,7 @@ def test_who_comes_from_another_network_makes_us_forget_no_point():
 
 def three():
     """Return a node with three guests, of which the last keeps its port to itself."""
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     hub, *guests = idle_nodes(sim, range(3))
     guests.append(sim.add(point(3), node(3, limits=IDLE, port=0), keeps=True))
     for guest in guests:
@@ -356,7 +356,7 @@ def test_a_ban_of_a_peer_concerns_that_peer_and_nobody_else(number):
 
 
 def test_to_open_a_peer_or_a_point_lifts_its_ban():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     hub, guest = idle_nodes(sim, range(2))
     for ban, lift in (
         (
@@ -441,7 +441,6 @@ def orders(made):
 
 def test_after_each_input_nothing_is_left_to_be_moved():
     def settled(host):
-        check(host)
         it = host.node
         assert not it._reception.facts
         assert it.maintenance.next_command() is None
@@ -532,7 +531,7 @@ def test_a_link_is_shut_and_closed_once(cap):
             super()._carry_out(host, command)
 
     own = attrs.evolve(IDLE, max_upload_speed=cap, max_download_speed=cap)
-    sim = Listening(1, after_step=check)
+    sim = Listening(1)
     one, other = idle_nodes(sim, range(2), limits=own)
     them = identity(1).peer_id
     for _ in range(3):
@@ -558,7 +557,7 @@ def test_a_cap_of_one_peer_holds_where_nothing_else_is_capped(way):
     def policy(metadata, score, trusted):  # a policy's signature
         return Treatment() if score >= 1.0 else poor
 
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     hub = sim.add(point(0), node(0, limits=IDLE, policy=policy), keeps=True)
     guests = idle_nodes(sim, range(1, 3))
     for guest in guests:
@@ -603,7 +602,7 @@ def test_trust_changes_the_treatment_at_once():
 
 
 def test_under_a_cap_one_link_has_its_turn_at_a_time():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     hub, *guests = idle_nodes(
         sim, range(3), limits=attrs.evolve(IDLE, max_upload_speed=100)
     )

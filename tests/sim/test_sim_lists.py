@@ -6,7 +6,7 @@ import itertools
 
 import attrs
 import pytest
-from nodes import SMALL, Sim, actives, check, identity, node, pair, point
+from nodes import SMALL, Sim, actives, identity, node, pair, point
 from scenes import (
     IDLE,
     Bad,
@@ -41,7 +41,7 @@ FLIGHT = 0.02
 
 def two(**settings):
     """Return two nodes at a fixed distance."""
-    sim = Sim(1, latency=(FLIGHT, FLIGHT), after_step=check)
+    sim = Sim(1, latency=(FLIGHT, FLIGHT))
     one, other = idle_nodes(sim, range(2), **settings)
     return sim, one, other
 
@@ -199,7 +199,7 @@ def test_banned_points_are_told_to_nobody():
     full = attrs.evolve(
         IDLE, min_connections=2, expected_connections=2, max_connections=2
     )
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     hub = sim.add(point(0), node(0, limits=full))
     guests = idle_nodes(sim, range(1, 4))
     for guest in guests[:2]:
@@ -217,7 +217,7 @@ def test_banned_points_are_told_to_nobody():
 
 
 def test_garbage_on_the_port_bans_that_one_address_in_both_directions():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     one = sim.add(point(0), node(0, limits=IDLE))
     neighbour = Point(point(1).address, 9733)
     sim.add(neighbour, node(1, limits=IDLE))
@@ -234,7 +234,7 @@ def test_a_refusal_greylists_neither_side():
     full = attrs.evolve(
         IDLE, min_connections=0, expected_connections=0, max_connections=0
     )
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     hub = sim.add(point(0), node(0, limits=full))
     guest = sim.add(point(1), node(1, limits=IDLE))
     for _ in range(3):
@@ -272,7 +272,7 @@ def test_handshakes_that_are_late_or_broken_off_greylist_nobody():
 
 
 def test_nodes_of_two_networks_refuse_each_other_and_others_there_are_still_welcome():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     here, there = Network("HERE"), Network("THERE")
     one = sim.add(point(0), node(0, limits=IDLE, network=here))
     other = sim.add(point(1), node(1, limits=IDLE, network=there))
@@ -289,7 +289,7 @@ def test_nodes_of_two_networks_refuse_each_other_and_others_there_are_still_welc
 
 
 def test_old_and_new_versions_without_overlap_part_and_forget_each_other():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     old = Network("N", p2p_versions=(0,))
     new = Network("N", p2p_versions=(1,))
     target = sim.add(point(0), node(0, limits=IDLE, network=old))
@@ -320,7 +320,7 @@ def test_trust_outlives_a_connection():
 
 
 def test_trusted_points_survive_a_table_without_room():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     none = attrs.evolve(IDLE, max_known_points=(0, 0), max_known_peer_ids=(0, 0))
     one = sim.add(point(0), node(0, limits=none))
     for number in range(1, 7):
@@ -339,7 +339,7 @@ def test_trusted_points_survive_a_table_without_room():
 
 
 def test_points_that_are_trusted_no_more_make_room():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     none = attrs.evolve(IDLE, max_known_points=(0, 0))
     one = sim.add(point(0), node(0, limits=none))
     for number in range(1, 5):
@@ -351,7 +351,7 @@ def test_points_that_are_trusted_no_more_make_room():
 
 
 def test_a_ring_of_trust_becomes_a_clique_in_which_each_trusts_one():
-    sim = Sim(3, after_step=check)
+    sim = Sim(3)
     own = limits(4, 4, 5, maintenance_idle_time=5.0, swap_linger=None)
     hosts = [sim.add(point(n), node(n, limits=own)) for n in range(5)]
     assert all(host.node.pool.known_points == {} for host in hosts)
@@ -390,7 +390,7 @@ def test_only_who_is_expected_at_a_point_is_admitted_there(expected, outgoing):
 
 
 def test_to_expect_another_than_who_is_there_ends_the_connection():
-    sim = Sim(2, after_step=check)
+    sim = Sim(2)
     clique = idle_nodes(sim, range(5))
     for one, other in itertools.combinations(range(5), 2):
         dial(sim, clique[one], other)
@@ -437,7 +437,7 @@ def test_a_new_identity_at_a_known_point_is_another_peer_at_the_same_point():
 
 
 def test_a_peer_that_moves_is_refused_until_its_old_connection_is_over():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     one = sim.add(point(0), node(0, limits=IDLE))
     first = sim.add(point(1), node(1, limits=IDLE))
     dial(sim, first, 0)
@@ -459,7 +459,7 @@ def test_a_peer_that_moves_is_refused_until_its_old_connection_is_over():
 
 
 def test_the_port_that_is_announced_is_the_one_that_is_remembered():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     one = sim.add(point(0), node(0, limits=IDLE))
     other = sim.add(point(1), node(1, limits=IDLE, port=7777))
     dial(sim, other, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from nodes import Sim, actives, check, identity, node, point
+from nodes import Sim, actives, identity, node, point
 from scenes import dial, idle_nodes, kinds, limits, neighbours, put
 
 from tezos_p2p.spec.message import SwapRequest
@@ -14,7 +14,7 @@ from tezos_p2p.spec.pool_events import BootstrapSent
 
 @pytest.mark.parametrize("seed", range(6))
 def test_two_that_start_at_the_same_moment_find_together_in_the_end(seed):
-    sim = Sim(seed, latency=(0.02, 0.02), after_step=check)
+    sim = Sim(seed, latency=(0.02, 0.02))
     for number in range(2):
         made = node(number, 1 - number, limits=limits(1, 1, 1), seed=seed)
         sim.add(point(number), made)
@@ -23,7 +23,7 @@ def test_two_that_start_at_the_same_moment_find_together_in_the_end(seed):
 
 
 def test_who_knows_nobody_more_asks_once_and_then_ever_more_rarely():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     idle_nodes(sim, range(1, 2))
     target = sim.add(point(0), node(0, 1, limits=limits(2, 2, 2)))
     times = []
@@ -37,7 +37,7 @@ def test_who_knows_nobody_more_asks_once_and_then_ever_more_rarely():
 
 
 def test_who_lacks_connections_keeps_what_a_swap_brings():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     lacking = node(0, limits=limits(4, 4, 6), discovers=False)
     host = sim.add(point(0), lacking, keeps=True)
     idle_nodes(sim, range(1, 5), discovers=False)
@@ -50,7 +50,7 @@ def test_who_lacks_connections_keeps_what_a_swap_brings():
 
 
 def test_a_ring_that_swaps_fills_up_all_the_same():
-    sim = Sim(3, after_step=check)
+    sim = Sim(3)
     own = limits(4, 4, 5, maintenance_idle_time=5.0)
     hosts = [sim.add(point(number), node(number, limits=own)) for number in range(5)]
     for host in hosts:

@@ -6,7 +6,7 @@ import itertools
 
 import attrs
 import pytest
-from nodes import Sim, check, identity, node, point
+from nodes import Sim, identity, node, point
 from scenes import IDLE, Bad, dial, idle_nodes, kinds, limits, neighbours, part, put, told
 
 from tezos_p2p.fsm.admission import State
@@ -30,7 +30,7 @@ ROOMY = limits(3, 6, 12)
 
 def crowd(own, others, *, knows=True, seed=1, **settings):
     """Return a network of one node with maintenance, and others that only answer."""
-    sim = Sim(seed, after_step=check)
+    sim = Sim(seed)
     idle_nodes(sim, range(1, others + 1))
     known = range(1, others + 1) if knows else ()
     target = sim.add(point(0), node(0, *known, limits=own, **settings), keeps=True)
@@ -160,7 +160,7 @@ def test_whoever_wants_one_connection_gets_it_and_gets_it_again():
 
 
 def test_one_of_a_clique_is_enough_to_reach_the_target():
-    sim = Sim(4, after_step=check)
+    sim = Sim(4)
     clique = idle_nodes(sim, range(1, 10), limits=limits(0, 9, 12))
     for host in clique:
         for number in range(1, 10):
@@ -175,7 +175,7 @@ def test_one_of_a_clique_is_enough_to_reach_the_target():
 
 
 def test_a_node_without_maintenance_stays_alone_when_its_peer_comes_back():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     hub = sim.add(point(0), node(0, limits=IDLE))
     ones = {"maintenance_idle_time": 5.0}
     lazy = sim.add(point(1), node(1, 0, limits=IDLE))
@@ -216,7 +216,6 @@ def test_dials_in_progress_are_bounded_however_many_points_are_known():
 
     def look(host):
         nonlocal most
-        check(host)
         most = max(most, host.node.census()[State.DIALLING])
 
     sim = Bad(1, after_step=look)
@@ -227,7 +226,7 @@ def test_dials_in_progress_are_bounded_however_many_points_are_known():
 
 
 def test_what_is_dialled_in_vain_is_dialled_ever_more_seldom():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     target = sim.add(point(0), node(0, 1, limits=limits(1, 1, 1)))
     times = []
     for _ in range(3600):
@@ -260,7 +259,7 @@ def test_who_was_never_missed_is_dialled_first_then_who_was_missed_longest_ago()
 
 
 def test_banned_points_are_not_dialled_by_maintenance():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     idle_nodes(sim, range(1, 4))
     made = node(0, 1, 2, 3, limits=ROOMY)
     made.acl.ban(point(2).address)
@@ -287,7 +286,7 @@ def test_who_knows_nobody_more_asks_and_waits_longer_each_time():
 
 
 def test_two_neighbours_of_one_node_are_told_of_each_other():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     sim.add(point(0), node(0, limits=IDLE))
     five = limits(2, 2, 4, maintenance_idle_time=5.0)
     one, two = (sim.add(point(n), node(n, 0, limits=five)) for n in (1, 2))
@@ -299,7 +298,7 @@ def test_two_neighbours_of_one_node_are_told_of_each_other():
 
 
 def test_a_node_without_discovery_tells_nothing_and_is_not_asked_in_vain_for_ever():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     hub = sim.add(point(0), node(0, limits=IDLE, discovers=False))
     five = limits(2, 2, 4, maintenance_idle_time=5.0)
     one, two = (sim.add(point(n), node(n, 0, limits=five)) for n in (1, 2))
@@ -310,7 +309,7 @@ def test_a_node_without_discovery_tells_nothing_and_is_not_asked_in_vain_for_eve
 
 
 def test_messages_come_through_behind_questions_that_are_not_answered():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     deaf, other = idle_nodes(sim, range(2), discovers=False)
     dial(sim, other, 0)
     sim.run(1.0)
@@ -323,7 +322,7 @@ def test_messages_come_through_behind_questions_that_are_not_answered():
 
 
 def test_a_private_node_dials_the_trusted_only_and_neither_asks_nor_swaps():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     idle_nodes(sim, range(1, 7))
     shy = sim.add(
         point(0), node(0, *range(1, 7), limits=ROOMY, private_mode=True, trusted=(2, 5))
@@ -340,7 +339,7 @@ def test_a_private_node_dials_the_trusted_only_and_neither_asks_nor_swaps():
 
 def private_crowd(trusted, others):
     """Return a node to which private nodes have come, some of them trusted."""
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     names = tuple(range(1, trusted + 1))
     target = sim.add(point(0), node(0, limits=ROOMY, trusted=names))
     sim.run(1.0)

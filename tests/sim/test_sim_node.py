@@ -10,7 +10,6 @@ from nodes import (
     SMALL,
     Sim,
     actives,
-    check,
     identity,
     network,
     node,
@@ -106,7 +105,7 @@ def test_a_node_starts_once_and_does_nothing_before_or_after():
 
 
 def test_a_second_dial_to_the_same_point_says_so():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     one = sim.add(point(0), node(0, limits=IDLE))
     sim.add(point(1), node(1, limits=IDLE))
     assert isinstance(sim.do(one, lambda it: it.connect(point(1), sim.now)), int)
@@ -118,7 +117,7 @@ def test_a_second_dial_to_the_same_point_says_so():
 
 
 def test_a_dial_to_nowhere_leaves_nothing_but_a_back_off():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     one = sim.add(point(0), node(0, limits=IDLE))
     sim.do(one, lambda it: it.connect(point(5), sim.now))
     sim.run(1.0)
@@ -146,14 +145,14 @@ def test_a_dial_that_is_never_answered_ends_at_its_deadline():
 
 
 def test_nodes_that_dial_each_other_at_once_end_with_one_connection_or_none():
-    sim = Sim(3, after_step=check)
+    sim = Sim(3)
     hosts = [sim.add(point(n), node(n, 1 - n)) for n in range(2)]
     sim.run(120.0)
     assert [host.node.pool.active for host in hosts] == [1, 1]
 
 
 def test_a_node_does_not_connect_to_itself():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     one = sim.add(point(0), node(0, limits=IDLE))
     sim.do(one, lambda it: it.connect(point(0), sim.now))
     sim.run(1.0)
@@ -163,7 +162,7 @@ def test_a_node_does_not_connect_to_itself():
 
 
 def test_another_network_is_refused_and_its_point_forgotten():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     one = sim.add(point(0), node(0, limits=IDLE, network=MAINNET))
     sim.add(point(1), node(1, limits=IDLE))
     sim.do(one, lambda it: it.connect(point(1), sim.now))
@@ -173,7 +172,7 @@ def test_another_network_is_refused_and_its_point_forgotten():
 
 
 def test_somebody_else_than_expected_is_not_admitted():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     one = sim.add(point(0), node(0, limits=IDLE))
     sim.add(point(1), node(1, limits=IDLE))
     one.node.pool.register_point(point(1), 0.0, expected=identity(9).peer_id)
@@ -190,7 +189,7 @@ def test_who_is_too_many_is_refused_with_points_and_learns_them():
     limits = attrs.evolve(
         SMALL, min_connections=1, expected_connections=1, max_connections=1
     )
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     full = sim.add(point(0), node(0, limits=limits))
     first = sim.add(point(1), node(1, limits=IDLE))
     sim.do(first, lambda it: it.connect(point(0), sim.now))
@@ -206,7 +205,7 @@ def test_who_is_too_many_is_refused_with_points_and_learns_them():
 
 
 def test_places_are_never_exceeded_by_many_at_the_same_moment():
-    sim = Sim(2, latency=(0.02, 0.02), after_step=check)
+    sim = Sim(2, latency=(0.02, 0.02))
     full = sim.add(point(0), node(0, limits=IDLE))
     for number in range(1, 15):
         host = sim.add(point(number), node(number, limits=IDLE))
@@ -309,7 +308,7 @@ def test_bytes_that_are_no_handshake_greylist_the_address():
 
 
 def test_private_mode_admits_only_the_trusted():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     shy = sim.add(point(0), node(0, limits=IDLE, private_mode=True, trusted=(1,)))
     for number in (1, 2):
         host = sim.add(point(number), node(number, limits=IDLE))
@@ -321,7 +320,7 @@ def test_private_mode_admits_only_the_trusted():
 
 
 def test_trust_and_its_end_by_the_steward():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     shy = sim.add(point(0), node(0, limits=IDLE, private_mode=True))
     sim.do(shy, lambda it: it.govern(lambda s: s.trust_point(point(1), sim.now), sim.now))
     assert shy.node.pool.known_points[point(1)].trusted
@@ -373,7 +372,7 @@ def test_a_stuck_application_stops_its_peer_and_nobody_else():
         incoming_message_queue_size=20_000,
         outgoing_message_queue_size=20_000,
     )
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     hub = sim.add(point(0), node(0, limits=limits))
     others = [sim.add(point(n), node(n, limits=limits), keeps=True) for n in range(1, 52)]
     for other in others:
@@ -442,7 +441,7 @@ def test_accepting_rests_when_the_system_has_nothing_left():
 
 
 def test_neighbours_that_know_nobody_find_each_other():
-    sim = Sim(2, after_step=check)
+    sim = Sim(2)
     for number in range(3):
         sim.add(point(number), node(number, nearby=True))
     alone = sim.add(point(3), node(3))
@@ -468,7 +467,7 @@ def test_a_stopped_node_lets_what_is_queued_leave():
 
 
 def test_too_many_are_trimmed_to_the_target():
-    sim = Sim(5, after_step=check)
+    sim = Sim(5)
     host = sim.add(point(0), node(0, limits=attrs.evolve(SMALL, max_connections=16)))
     for number in range(1, 15):
         other = sim.add(point(number), node(number, limits=IDLE))
@@ -506,7 +505,7 @@ def test_what_is_remembered_of_a_peer_changes_its_treatment():
 @pytest.mark.parametrize("way", ["max_upload_speed", "max_download_speed"])
 def test_a_cap_holds_over_any_ten_seconds(way):
     limits = attrs.evolve(IDLE, **{way: 16})
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     one = sim.add(point(0), node(0, limits=limits if "up" in way else IDLE), keeps=True)
     other = sim.add(
         point(1), node(1, limits=limits if "down" in way else IDLE), keeps=True

@@ -7,7 +7,7 @@ import struct
 
 import attrs
 import pytest
-from nodes import SMALL, Sim, actives, check, identity, network, node, pair, point
+from nodes import SMALL, Sim, actives, identity, network, node, pair, point
 
 from tezos_p2p.fsm.admission import State
 from tezos_p2p.fsm.commands import Dial, Write
@@ -68,7 +68,7 @@ def test_questions_that_come_too_soon_wait_for_their_time():
 
 
 def test_points_are_told_to_who_asks():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     hub = sim.add(point(0), node(0, limits=IDLE))
     for number in (1, 2, 3):
         host = sim.add(point(number), node(number, limits=IDLE))
@@ -100,7 +100,7 @@ def test_a_node_that_does_not_discover_tells_nobody_of_anybody():
     full = attrs.evolve(
         SMALL, min_connections=1, expected_connections=1, max_connections=1
     )
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     sim.add(point(0), node(0, limits=full, discovers=False))
     for number in (1, 2):
         host = sim.add(point(number), node(number, limits=IDLE))
@@ -113,7 +113,7 @@ def test_a_node_that_does_not_discover_tells_nobody_of_anybody():
 
 
 def test_who_announces_no_port_is_admitted_and_its_point_not_known():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     one = sim.add(point(0), node(0, limits=IDLE))
     quiet = sim.add(point(1), node(1, limits=IDLE, port=0))
     sim.do(quiet, lambda it: it.connect(point(0), sim.now))
@@ -126,7 +126,7 @@ def test_who_announces_no_port_is_admitted_and_its_point_not_known():
 
 
 def test_who_announces_no_port_and_goes_before_answering_leaves_nothing():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     one = sim.add(point(0), node(0, limits=IDLE))
     quiet = sim.add(point(1), node(1, limits=IDLE, port=0))
     sim.do(quiet, lambda it: it.connect(point(0), sim.now))
@@ -167,7 +167,7 @@ def test_the_last_slots_are_not_for_the_incoming():
     limits = attrs.evolve(
         IDLE, expected_connections=16, max_connections=16, max_incoming_connections=60
     )
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     hub = sim.add(point(0), node(0, limits=limits))
     for number in range(1, 20):
         host = sim.add(point(number), node(number, limits=IDLE))
@@ -205,7 +205,7 @@ def test_a_dial_that_fails_is_told_and_forgotten(error):
 
 
 def test_too_many_are_trimmed_to_the_target_exactly():
-    sim = Sim(5, after_step=check)
+    sim = Sim(5)
     hub = sim.add(point(0), node(0))
     for number in range(1, 8):
         sim.add(point(number), node(number, limits=IDLE))
@@ -221,7 +221,7 @@ def test_too_many_are_trimmed_to_the_target_exactly():
 
 
 def test_candidates_are_neither_banned_nor_missed_nor_in_private_mode_untrusted():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     shy = sim.add(point(0), node(0, 1, 2, private_mode=True, trusted=(3,)))
     sim.run(1.0)
     dialled = {
@@ -326,7 +326,7 @@ def test_a_broadcast_skips_whom_it_is_told_to_skip():
 
 
 def test_a_node_of_another_network_that_dials_us_changes_nothing():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     one = sim.add(point(0), node(0, limits=IDLE))
     other = sim.add(point(1), node(1, limits=IDLE, network=MAINNET))
     sim.do(other, lambda it: it.connect(point(0), sim.now))

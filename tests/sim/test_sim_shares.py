@@ -7,7 +7,7 @@ from collections import Counter
 
 import attrs
 import pytest
-from nodes import Sim, check, identity, node, point
+from nodes import Sim, identity, node, point
 from scenes import IDLE, dial, messages
 
 from tezos_p2p.fsm.bandwidth import UNIT_MAX
@@ -37,7 +37,7 @@ class Metered(Sim):
     """A network that notes when how many bytes of the first node's links move."""
 
     def __init__(self, seed=1):
-        super().__init__(seed, after_step=check)
+        super().__init__(seed)
         self.moved = {"up": [], "down": []}
 
     def _write(self, host, link):

@@ -6,7 +6,7 @@ import itertools
 
 import attrs
 import pytest
-from nodes import Sim, check, identity, node, point
+from nodes import Sim, identity, node, point
 from scenes import (
     IDLE,
     Bad,
@@ -55,7 +55,7 @@ def link_up(sim, *links):
 
 def chain(own=TWO, others=IDLE, seed=1):
     """Return 3 - 1 - 0 - 2 - 4; only 0 has maintenance."""
-    sim = Sim(seed, after_step=check)
+    sim = Sim(seed)
     sim.add(point(0), node(0, limits=own, seed=seed, discovers=False), keeps=True)
     idle_nodes(sim, range(1, 5), limits=others, discovers=False, seed=seed)
     link_up(sim, (0, 1), (0, 2), (1, 3), (2, 4))
@@ -326,7 +326,7 @@ def test_a_private_node_hears_no_proposals():
 
 
 def test_private_peers_are_neither_asked_nor_offered():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     sim.add(point(0), node(0, limits=TWO, discovers=False), keeps=True)
     idle_nodes(sim, range(1, 2), discovers=False)
     idle_nodes(sim, range(2, 3), discovers=False, private_mode=True, trusted=(0,))
@@ -342,7 +342,7 @@ def test_private_peers_are_neither_asked_nor_offered():
 @pytest.mark.parametrize("seed", range(8))
 def test_everybody_swapping_with_everybody_loses_no_connection_for_good(seed):
     own = limits(1, 2, 4, maintenance_idle_time=20.0, swap_linger=1.0)
-    sim = Sim(seed, after_step=check)
+    sim = Sim(seed)
     for number in range(6):
         sim.add(point(number), node(number, 0, limits=own, seed=seed))
     sim.run(400.0)
@@ -358,7 +358,7 @@ def test_everybody_swapping_with_everybody_loses_no_connection_for_good(seed):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_swap_at_the_limit_drops_who_is_swapped_and_nobody_else(seed):
-    sim = Sim(seed, after_step=check)
+    sim = Sim(seed)
     # One above six is the most, and more than the threshold: maintenance would trim.
     own = node(0, limits=limits(1, 4, 7), discovers=False, diversity=None, seed=seed)
     host = sim.add(point(0), own, keeps=True)

@@ -1,0 +1,315 @@
+"""What holds for every node of every simulated network, looked at after every step.
+
+======================  ================================================================
+what                    is looked at
+======================  ================================================================
+links                   dialling + handshaking + running + closing are those not lost
+ends                    each link ends once, with one reason that is counted; it is
+                        closed once at most
+peers                   one running connection of each; nobody runs who is banned
+places                  never above the ceiling, whoever arrives at the same moment
+deliveries              who has come is told before what they say, and that they left
+                        once, last; nothing is delivered of who was disconnected or
+                        banned, from that very step on
+containers              inbox, queues, timers, talks, tables, rations: each its bound
+======================  ================================================================
+
+All of it costs a look at every link of the node.  In large networks the numbers are
+compared with those of the step before, and the look is taken when they have changed, or
+after `SELDOM` steps without: deliveries and ends are seen at each step all the same.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import attrs
+
+from tezos_p2p.fsm.admission import State
+from tezos_p2p.fsm.inbox import Joined, Left, Message
+from tezos_p2p.fsm.lifecycle import State as Stage
+from tezos_p2p.fsm.node import Node
+from tezos_p2p.fsm.pool import EVENTS_MAX
+from tezos_p2p.io.simulated import Host, Network
+from tezos_p2p.spec.point import Point
+from tezos_p2p.spec.reasons import Reason
+
+SimNode = Node[bytes, float]
+SimHost = Host[bytes, float]
+
+#: Steps of a node of a large network after which it is looked at in any case.
+SELDOM = 32
+#: Ends after which what they said before still counts.
+THEIRS = (
+    Reason.CONNECTION_LOST,
+    Reason.CONNECTION_CLOSED_BY_PEER,
+    Reason.CONNECTION_CLOSED_BY_UNEXPECTED_ERROR,
+)
+#: Timers that are no link's.
+WORKERS = 7
+#: Entries of a heap of timers that may be dead.
+DEAD = 64
+_PENDING = (State.DIALLING, State.HANDSHAKING, State.ACCEPTED)
+
+
+def check(host: SimHost) -> None:
+    """Assert what holds for a node between two steps."""
+    check_links(host.node)
+    check_places(host.node)
+    check_peers(host.node)
+    check_containers(host.node)
+
+
+def check_links(node: SimNode) -> None:
+    reception, lines = node._reception, node._traffic.lines
+    census = node.census()
+    alive = sum(1 for line in lines.values() if not line.lost)
+    assert sum(census.values()) == alive, (census, alive)
+    assert lines.keys() == reception.attempts.keys()
+    assert census[State.RUNNING] == node.pool.active == len(node.pool.running)
+    assert census[State.ACCEPTED] == reception.places.reserved
+
+
+def check_places(node: SimNode) -> None:
+    reception, limits = node._reception, node._local.limits
+    places, attempts = reception.places, reception.attempts.values()
+    assert node.pool.active + places.reserved <= limits.max_connections
+    untold = sum(1 for it in attempts if it.farewell and it.told)
+    assert untold == places.untold
+    coming = sum(1 for it in attempts if it.incoming and it.state in _PENDING)
+    assert coming == places.incoming == len(reception._pending)
+    assert coming <= limits.max_incoming_connections
+    reserved = sum(1 for it in attempts if it.incoming and it.state is State.ACCEPTED)
+    assert reserved == places.coming
+
+
+def check_peers(node: SimNode) -> None:
+    """One connection of each, and none of who is banned."""
+    running = node.pool.running.values()
+    assert len({it.peer.peer_id for it in running}) == len(running)
+    acl = node.acl
+    for it in running:
+        if node._reception.is_open(it.link):
+            assert not acl.is_peer_blacklisted(it.peer.peer_id)
+            assert not acl.is_blacklisted(it.id_point.address)
+
+
+def check_containers(node: SimNode) -> None:
+    """Assert the bounds of whatever a peer or a caller can fill."""
+    limits, pool, traffic = node._local.limits, node.pool, node._traffic
+    lines, answerer, reception = traffic.lines, node._answerer, node._reception
+    # The inbox: so many messages of each, and who has come, has left, has room.
+    most = limits.incoming_app_message_queue_size
+    inbox = node._inbox
+    for link, box in inbox._boxes.items():
+        said = inbox._messages.get(link, 0)
+        assert most is None or said <= max(1, most - 1), (link, said)
+        assert len(box) <= said + 3, (link, box)
+    assert len(inbox) <= 2 * limits.max_connections
+    # The queues of each connection: below the limit, or one message alone.
+    for link in pool.running:
+        connection = lines[link].connection
+        queue, out = connection._in, connection._out
+        limit = limits.incoming_message_queue_size
+        if queue is not None and limit is not None and queue.fill >= limit:
+            assert len(queue) == 1, (link, queue.fill)
+        limit = limits.outgoing_message_queue_size
+        if out is not None and limit is not None and out.fill >= limit:
+            assert len(out._waiting or ()) <= 1, (link, out.fill)
+    # The timers: one for each link and worker, and some that are dead.
+    for timers, others in (traffic.timers, WORKERS), (answerer._timers, 0):
+        armed = timers._armed
+        assert sum(1 for key in armed if key not in lines) <= others
+        assert len(timers) <= DEAD + 2 * len(armed)
+    assert answerer._talks.keys() <= pool.running.keys()
+    assert answerer.swaps._steered.keys() <= pool.running.keys()
+    assert len(reception.events) <= EVENTS_MAX
+    assert len(node.maintenance._dialling) <= node.maintenance._at_once
+    for left in (
+        traffic.commands,
+        reception.facts,
+        answerer._commands,
+        node.maintenance._commands,
+    ):
+        assert not left
+
+
+class Told(list[Any]):
+    """What an application pulls, looked at item by item; kept if it keeps it.
+
+    Attributes:
+        come: links whose peers have come and not left, for the application.
+        silent: links of which nothing may be delivered any more.
+    """
+
+    def __init__(self, node: SimNode, keeps: bool) -> None:
+        super().__init__()
+        self.node, self.keeps = node, keeps
+        self.come: set[int] = set()
+        self.silent: set[int] = set()
+
+    def append(self, item: Any) -> None:
+        link = item.link
+        if type(item) is Joined:
+            assert link not in self.come, f"{link} has come twice"
+            self.come.add(link)
+        else:
+            assert link in self.come, f"nobody has come on {link}, or has left: {item}"
+        if type(item) is Message:
+            assert link not in self.silent, f"{link} is silenced: {item}"
+            assert not self.node.acl.is_peer_blacklisted(item.peer_id), item
+        elif type(item) is Left:
+            assert isinstance(item.disconnection.reason, Reason)
+            self.come.remove(link)
+            self.silent.discard(link)
+        if self.keeps:
+            super().append(item)
+
+
+@attrs.define(eq=False)
+class Watch:
+    """What is known of one node from outside."""
+
+    node: SimNode
+    told: Told
+    running: dict[int, None] = attrs.field(factory=dict[int, None])
+    closing: set[int] = attrs.field(factory=set[int])
+    #: Incoming connections that were refused unheard.
+    unheard: int = 0
+    steps: int = 0
+    numbers: tuple[int, ...] = ()
+    #: Of the tables of points and peers, when they were looked at last.
+    sizes: list[int] = attrs.field(factory=lambda: [0, 0])
+
+    def open_links(self) -> set[int]:
+        return {n for n in self.node.pool.running if self.node._reception.is_open(n)}
+
+    def silence(self) -> None:
+        """Take note of whom we have ended since; before anything is pulled."""
+        running = self.node.pool.running
+        if running.keys() == self.running.keys():
+            return
+        for link in self.running.keys() - running.keys():
+            if self.ended_by_us(link):
+                self.told.silent.add(link)
+        self.running = dict.fromkeys(running)
+
+    def ended_by_us(self, link: int) -> bool:
+        """Whether a link that was open has ended, or is about to, because we want it."""
+        attempt = self.node._reception.attempts.get(link)
+        if attempt is None:
+            return False  # it has left, for the application too
+        why = attempt.farewell
+        if why is None:
+            return self.node._traffic.lines[link].connection.state in _POLITE
+        return why.reason not in THEIRS or why.greylists
+
+    def changed(self) -> bool:
+        """Whether any number is another than after the step before."""
+        node = self.node
+        places, pool = node._reception.places, node.pool
+        numbers = (
+            len(node._traffic.lines),
+            node._traffic._next_link,
+            len(pool.running),
+            places.reserved,
+            places.incoming,
+            places.untold,
+            len(pool.known_points),
+            len(pool.known_peers),
+            len(node._inbox),
+            len(node._answerer._talks),
+        )
+        before, self.numbers = self.numbers, numbers
+        return before != numbers
+
+    def check_tables(self) -> None:
+        """What exceeds a table is trusted, or in use; or was when it came."""
+        limits, pool = self.node._local.limits, self.node.pool
+        tables: tuple[tuple[Any, tuple[int, int] | None], ...] = (
+            (pool.known_points, limits.max_known_points),
+            (pool.known_peers, limits.max_known_peer_ids),
+        )
+        for number, (table, bounds) in enumerate(tables):
+            before, self.sizes[number] = self.sizes[number], len(table)
+            if bounds is None or len(table) <= max(before, bounds[0]):
+                continue
+            held = sum(1 for it in table.values() if it.trusted or it.link is not None)
+            # A table without any room has that of who came last.
+            assert len(table) <= max(1, bounds[0]) + held, (len(table), bounds, held)
+
+    def check_ends(self) -> None:
+        """Each link that is over has had one reason."""
+        node = self.node
+        begun = node._traffic._next_link - 1
+        census = node.census()
+        living = sum(census[state] for state in (*_PENDING, State.RUNNING))
+        reasons = Counter(node.refused)
+        assert reasons.total() == begun - living + self.unheard, (reasons, begun, census)
+
+
+_POLITE = (Stage.DRAINING, Stage.LINGERING)
+
+
+class Watched(Network[bytes, float]):
+    """A simulated network of which every node is watched, at each of its steps.
+
+    Args:
+        seed: of the network.
+        seldom: look at all links of a node only when its numbers have changed.
+        others: of the network.
+    """
+
+    def __init__(self, seed: int = 0, *, seldom: bool = False, **others: Any) -> None:
+        super().__init__(seed, **others)
+        self.seldom = seldom
+        self.watches: dict[int, Watch] = {}
+
+    def add(self, point: Point, node: SimNode, *, keeps: bool = False) -> SimHost:
+        self.watches[len(self.hosts)] = Watch(node, Told(node, keeps))
+        return super().add(point, node, keeps=keeps)
+
+    def do(self, host: SimHost, act: Any) -> Any:
+        watch = self.watches[host.number]
+
+        def acted(node: SimNode) -> Any:
+            before = watch.open_links()
+            watch.numbers = ()
+            try:
+                return act(node)
+            finally:
+                gone = before - watch.open_links()
+                watch.told.silent |= {link for link in gone if watch.ended_by_us(link)}
+
+        return super().do(host, acted)
+
+    def knock(self, host: SimHost, source: Point) -> int | None:
+        """Have a connection come from somewhere that is no host; return its link."""
+        link = host.node.accept(source, self.now)
+        self._follow(host, "accept", link, str(source))
+        return link
+
+    def _follow(self, host: SimHost, what: str, *facts: Any) -> None:
+        watch = self.watches[host.number]
+        if host.items is None or not watch.steps:
+            host.items = watch.told
+        watch.steps += 1
+        watch.unheard += what == "accept" and facts[0] is None
+        watch.silence()
+        super()._follow(host, what, *facts)
+        watch.silence()
+        if watch.changed() or not self.seldom or watch.steps % SELDOM == 0:
+            check(host)
+            watch.check_ends()
+            watch.check_tables()
+
+    def _close(self, host: SimHost, link: int) -> None:
+        closing = self.watches[host.number].closing
+        assert link not in closing, f"{link} is closed twice"
+        closing.add(link)
+        super()._close(host, link)
+
+    def _closed(self, end: Any) -> None:
+        self.watches[end.host.number].closing.remove(end.link)
+        super()._closed(end)
