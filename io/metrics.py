@@ -124,7 +124,7 @@ class Reading:
 
 @attrs.frozen
 class Timing:
-    """Durations at one moment: buckets of `tally.BOUNDS`, and seconds in all."""
+    """Durations at one moment: buckets of ``tally.BOUNDS``, and seconds in all."""
 
     counts: tuple[int, ...]
     total: float

@@ -12,6 +12,8 @@ code  meaning
 130   interrupted
 ====  ==================================================================================
 
+Of many points that ``probe`` is given, the highest counts.
+
 An error that is nobody's fault but the program's shows a traceback and ends in 1.
 """
 

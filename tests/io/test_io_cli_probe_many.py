@@ -389,3 +389,10 @@ def test_what_the_system_lacks_is_one_line(ask, monkeypatch):
 
     monkeypatch.setattr(probing.Probing, "run", run)
     assert ask("a", "b") == (1, "", "tezos-p2p: Too many open files\n")
+
+
+def test_texts_that_name_the_same_are_one_point():
+    same = ["Node.example", "node.example:9732", "node.example.", "node.example:9732"]
+    others = ["node.example:1", f"node.example#{PEERS[0]}", "127.0.0.1"]
+    found = targets.targets_of([*same, *others, "127.0.0.1:9732"], [])
+    assert found == ["Node.example", *others]
