@@ -1,4 +1,4 @@
-"""``tezos-p2p replay`` and ``explain``: what `run --record` has written."""
+"""``tezos-p2p replay`` and ``explain``: what ``run --record`` has written."""
 
 from __future__ import annotations
 

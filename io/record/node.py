@@ -422,7 +422,7 @@ class RecordedNode(Node[M, Meta], Generic[M, Meta]):
         )
 
     def pieces_to_send(self, link: int, room: int, now: float) -> list[bytes]:
-        """Return bytes for one `Write`, in pieces."""
+        """Return bytes for one ``Write``, in pieces."""
         return self.step(
             lambda: {"do": "pieces_to_send", "at": now, "link": link, "room": room},
             partial(super().pieces_to_send, link, room, now),

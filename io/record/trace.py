@@ -11,7 +11,7 @@ line                               says
 ``{"ask", "is"}``                  within a call: what the core asked, and the answer
 ``{"is"}``                         what the call gives within which something was asked
 ``{"link", "becomes"}``            after a call: the states that an attempt has come to
-``{"end", "why", "lines", "hash"}`` the last: why it ends, lines before, their hash
+``{"end", "why", "lines", ..}``    the last: why it ends, lines before, their hash
 =================================  =====================================================
 
 Where a call or a question failed there is ``raises`` in place of ``is``.  Times are
