@@ -38,7 +38,7 @@ SimNode = Node[bytes, float]
 SimHost = Host[bytes, float]
 
 #: Steps of a node of a large network after which all of its links are looked at.
-SELDOM = 8
+SELDOM = 16
 #: Ends after which what they said before still counts.
 THEIRS = (
     Reason.CONNECTION_LOST,
@@ -49,6 +49,7 @@ THEIRS = (
 WORKERS = 7
 #: Entries of a heap of timers that may be dead.
 DEAD = 64
+_STATES = tuple(State)
 _PENDING = (State.DIALLING, State.HANDSHAKING, State.ACCEPTED)
 
 
@@ -69,7 +70,7 @@ def check_links(node: SimNode, unheard: int | None = None) -> None:
     """
     reception, lines, pool = node._reception, node._traffic.lines, node.pool
     limits, places = node._local.limits, reception.places
-    count = dict.fromkeys(State, 0)
+    count = dict.fromkeys(_STATES, 0)
     coming = reserved = untold = 0
     for it in reception.attempts.values():
         count[it.state] += 1
@@ -101,8 +102,7 @@ def check_peers(node: SimNode) -> None:
     """Assert that each has one connection, and who is banned none."""
     running, acl = node.pool.running.values(), node.acl
     assert len({it.peer.peer_id for it in running}) == len(running)
-    lists = acl.static
-    if not (lists.banned or lists.banned_peers):
+    if not (acl._banned_peers or len(acl._banned)):
         return
     for it in running:
         if node._reception.is_open(it.link):
@@ -197,7 +197,8 @@ class Watch:
     sizes: list[int] = attrs.field(factory=lambda: [0, 0])
 
     def open_links(self) -> set[int]:
-        return {n for n in self.node.pool.running if self.node._reception.is_open(n)}
+        lines, opened = self.node._traffic.lines, Stage.OPEN
+        return {n for n in self.node.pool.running if lines[n].connection.state is opened}
 
     def silence(self) -> None:
         """Take note of whom we have ended since; before anything is pulled."""
