@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from typing import Any
 
@@ -34,11 +35,13 @@ LARGE = 50
 Sim = Watched
 
 
+@functools.cache
 def identity(number: int) -> Identity:
     # The lowest three bits of a secret key are ignored.
     return Identity.of_secret(((number + 1) << 3).to_bytes(32, "little"))
 
 
+@functools.cache
 def point(number: int) -> Point:
     """Return where a node is: each has a /16 of the Internet to itself."""
     block, rest = 20 + number % 80, number // 80
@@ -88,9 +91,9 @@ def node(
     return made
 
 
-def network(count: int, *, seed: int = 0, **settings: Any) -> Sim:
+def network(count: int, *, seed: int = 0, seldom: bool = False, **settings: Any) -> Sim:
     """Put nodes into a network that know only the first."""
-    made = Sim(seed, seldom=count >= LARGE)
+    made = Sim(seed, seldom=seldom or count >= LARGE)
     for number in range(count):
         known = () if number == 0 else (0,)
         made.add(point(number), node(number, *known, seed=seed, **settings))

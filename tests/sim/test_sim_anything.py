@@ -5,11 +5,15 @@ from __future__ import annotations
 import random
 
 import pytest
-from nodes import check, identity, node, point
+from nodes import identity, node, point
 from scenes import Bad, limits
+from watch import check
 
+from tezos_p2p.fsm.inbox import Message
 from tezos_p2p.fsm.machine import LocalProtocolError
+from tezos_p2p.fsm.prefix import Prefix
 from tezos_p2p.spec.message import Advertise, Bootstrap, Disconnect, SwapAck, SwapRequest
+from tezos_p2p.spec.reasons import Disconnection, Reason
 
 PAUSES = (0.0, 0.01, 0.05, 0.3, 2.0, 10.0)
 #: What a caller may be refused, by what he did.
@@ -23,6 +27,7 @@ class Walk:
         self.draw = random.Random(seed)
         self.sim = Bad(seed)
         self.count = self.draw.randint(2, 6)
+        self.silenced = 0
         for number in range(self.count):
             self.sim.add(point(number), self.make(number, seed), keeps=True)
         self.acts = [getattr(self, name) for name in dir(self) if name.startswith("do_")]
@@ -59,6 +64,7 @@ class Walk:
         act = self.draw.choice(self.acts)
         host, number = self.draw.choice(hosts), self.draw.randrange(self.count)
         peer_id = identity(number).peer_id
+        heard = [len(each.items) for each in self.sim.hosts]
         try:
             self.sim.do(host, lambda it: act(it, number, peer_id, self.sim.now))
         except LocalProtocolError as error:
@@ -66,7 +72,24 @@ class Walk:
             if error.trigger != REFUSABLE.get(act.__name__):
                 raise
             self.sim.do(host, lambda it: None)
+        banned = [self.banned_by(each) for each in self.sim.hosts]
         self.sim.run(self.draw.choice(PAUSES))
+        for each, before, nobody in zip(self.sim.hosts, heard, banned, strict=True):
+            items = each.items[before:]
+            self.silenced += len(nobody)
+            assert not [
+                it for it in items if type(it) is Message and it.peer_id in nobody
+            ]
+
+    def banned_by(self, host):
+        """Return the peers of which a node must not deliver anything any more."""
+        acl = host.node.acl
+        return {
+            identity(number).peer_id
+            for number in range(self.count)
+            if acl.is_peer_blacklisted(identity(number).peer_id)
+            or acl.is_blacklisted(point(number).address)
+        }
 
     def do_connect(self, it, number, peer_id, now):
         it.connect(point(number), now)
@@ -93,9 +116,19 @@ class Walk:
     def do_govern(self, it, number, peer_id, now):
         other = identity(self.draw.choice([number, 9])).peer_id
         where = point(number)
+        # Its /24, or a block in which others are as well.
+        block = Prefix.of(where.address, self.draw.choice([120, 101]))
+        reason = Disconnection(Reason.USER)
         act = self.draw.choice(
             [
                 lambda s: s.ban_address(where.address),
+                lambda s: s.ban_address(block, peers=self.draw.random() < 0.5),
+                lambda s: s.unban_address(where.address),
+                lambda s: s.unban_address(block),
+                lambda s: s.unban_peer(peer_id),
+                lambda s: s.greylist_peer(peer_id, reason, now),
+                lambda s: s.untrust_point(where),
+                lambda s: s.untrust_peer(peer_id),
                 lambda s: s.ban_peer(peer_id),
                 lambda s: s.open_point(where),
                 lambda s: s.open_peer(peer_id),
@@ -107,6 +140,23 @@ class Walk:
         it.govern(act, now)
 
     do_govern_again = do_govern
+
+    def do_change_lists(self, it, number, peer_id, now):
+        where = self.draw.choice(
+            [point(number).address, Prefix.of(point(number).address, 101)]
+        )
+        act = self.draw.choice(
+            [
+                it.acl.clear,
+                it.acl.clear_greylists,
+                lambda: it.acl.allow(where),
+                lambda: it.acl.disallow(where),
+                lambda: it.acl.greylist(point(number).address, now),
+                lambda: it.acl.greylist_peer(peer_id, now),
+            ]
+        )
+        # As everything that an operator does; it disconnects nobody.
+        it.govern(lambda _: [] if act() else (), now)
 
     def do_say_something_of_this_layer(self, it, number, peer_id, now):
         running = it.pool.by_peer(peer_id)

@@ -189,7 +189,7 @@ def test_who_refuses_everybody_still_makes_them_known_to_each_other(mixed):
 
 
 def test_the_refused_come_back_ever_more_seldom():
-    sim = Sim(1)
+    sim = Sim(1, seldom=True)
     full = attrs.evolve(NOBODY, max_incoming_connections=200)
     for number in range(5):
         sim.add(point(number), node(number, limits=full, discovers=False))
@@ -410,7 +410,7 @@ def test_a_network_survives_the_death_of_who_brought_it_together():
 
 
 def test_a_hundred_join_a_network_of_ten_at_once():
-    sim = network(10, seed=3)
+    sim = network(10, seed=3, seldom=True)
     sim.run(60.0)
     for number in range(10, 110):
         sim.add(point(number), node(number, number % 10))
@@ -419,7 +419,7 @@ def test_a_hundred_join_a_network_of_ten_at_once():
 
 
 def test_a_tenth_leaving_and_coming_every_minute_keeps_nobody_alone():
-    sim = network(30, seed=4)
+    sim = network(30, seed=4, seldom=True)
     sim.run(120.0)
     draw = random.Random(4)
     alone = []

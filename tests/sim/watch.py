@@ -14,14 +14,13 @@ deliveries              who has come is told before what they say, and that they
 containers              inbox, queues, timers, talks, tables, rations: each its bound
 ======================  ================================================================
 
-All of it costs a look at every link of the node.  In large networks the numbers are
-compared with those of the step before, and the look is taken when they have changed, or
-after `SELDOM` steps without: deliveries and ends are seen at each step all the same.
+All of it costs a look at every link of the node.  In large networks that is taken after
+every `SELDOM` steps of a node; after each step, what costs the same for any number of
+links: ceilings, seats, whether a peer has two connections, and all deliveries.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import attrs
@@ -38,8 +37,8 @@ from tezos_p2p.spec.reasons import Reason
 SimNode = Node[bytes, float]
 SimHost = Host[bytes, float]
 
-#: Steps of a node of a large network after which it is looked at in any case.
-SELDOM = 32
+#: Steps of a node of a large network after which all of its links are looked at.
+SELDOM = 16
 #: Ends after which what they said before still counts.
 THEIRS = (
     Reason.CONNECTION_LOST,
@@ -50,45 +49,61 @@ THEIRS = (
 WORKERS = 7
 #: Entries of a heap of timers that may be dead.
 DEAD = 64
+_STATES = tuple(State)
 _PENDING = (State.DIALLING, State.HANDSHAKING, State.ACCEPTED)
 
 
 def check(host: SimHost) -> None:
     """Assert what holds for a node between two steps."""
     check_links(host.node)
-    check_places(host.node)
     check_peers(host.node)
     check_containers(host.node)
 
 
-def check_links(node: SimNode) -> None:
-    reception, lines = node._reception, node._traffic.lines
+def check_links(node: SimNode, unheard: int | None = None) -> None:
+    """Assert that all links are counted, in one look at each of them.
+
+    Args:
+        node: whose.
+        unheard: how many incoming connections it has refused without a link, or None:
+            do not look at the reasons of the ends.
+    """
+    reception, lines, pool = node._reception, node._traffic.lines, node.pool
+    limits, places = node._local.limits, reception.places
+    count = dict.fromkeys(_STATES, 0)
+    coming = reserved = untold = 0
+    for it in reception.attempts.values():
+        count[it.state] += 1
+        if it.incoming and it.state in _PENDING:
+            coming += 1
+            reserved += it.state is State.ACCEPTED
+        elif it.told and it.farewell is not None:
+            untold += 1
+    gone = count[State.GONE]
+    # None is idle, and none is forgotten before its socket is.
+    assert not count[State.IDLE]
+    assert len(reception.attempts) == len(lines)
+    assert sum(1 for line in lines.values() if line.lost) == gone
     census = node.census()
-    alive = sum(1 for line in lines.values() if not line.lost)
-    assert sum(census.values()) == alive, (census, alive)
-    assert lines.keys() == reception.attempts.keys()
-    assert census[State.RUNNING] == node.pool.active == len(node.pool.running)
-    assert census[State.ACCEPTED] == reception.places.reserved
-
-
-def check_places(node: SimNode) -> None:
-    reception, limits = node._reception, node._local.limits
-    places, attempts = reception.places, reception.attempts.values()
-    assert node.pool.active + places.reserved <= limits.max_connections
-    untold = sum(1 for it in attempts if it.farewell and it.told)
-    assert untold == places.untold
-    coming = sum(1 for it in attempts if it.incoming and it.state in _PENDING)
+    assert sum(census.values()) == len(lines) - gone, census
+    assert count[State.RUNNING] == census[State.RUNNING] == pool.active
+    assert count[State.ACCEPTED] == places.reserved
+    assert pool.active + places.reserved <= limits.max_connections
+    assert (untold, reserved) == (places.untold, places.coming)
     assert coming == places.incoming == len(reception._pending)
     assert coming <= limits.max_incoming_connections
-    reserved = sum(1 for it in attempts if it.incoming and it.state is State.ACCEPTED)
-    assert reserved == places.coming
+    if unheard is not None:
+        over = node._traffic._next_link - 1
+        over -= count[State.RUNNING] + sum(count[state] for state in _PENDING)
+        assert sum(node._reception.refused.values()) == over + unheard, node.refused
 
 
 def check_peers(node: SimNode) -> None:
-    """One connection of each, and none of who is banned."""
-    running = node.pool.running.values()
+    """Assert that each has one connection, and who is banned none."""
+    running, acl = node.pool.running.values(), node.acl
     assert len({it.peer.peer_id for it in running}) == len(running)
-    acl = node.acl
+    if not (acl._banned_peers or len(acl._banned)):
+        return
     for it in running:
         if node._reception.is_open(it.link):
             assert not acl.is_peer_blacklisted(it.peer.peer_id)
@@ -178,12 +193,12 @@ class Watch:
     #: Incoming connections that were refused unheard.
     unheard: int = 0
     steps: int = 0
-    numbers: tuple[int, ...] = ()
     #: Of the tables of points and peers, when they were looked at last.
     sizes: list[int] = attrs.field(factory=lambda: [0, 0])
 
     def open_links(self) -> set[int]:
-        return {n for n in self.node.pool.running if self.node._reception.is_open(n)}
+        lines, opened = self.node._traffic.lines, Stage.OPEN
+        return {n for n in self.node.pool.running if lines[n].connection.state is opened}
 
     def silence(self) -> None:
         """Take note of whom we have ended since; before anything is pulled."""
@@ -205,24 +220,18 @@ class Watch:
             return self.node._traffic.lines[link].connection.state in _POLITE
         return why.reason not in THEIRS or why.greylists
 
-    def changed(self) -> bool:
-        """Whether any number is another than after the step before."""
+    def glance(self) -> None:
+        """Look at what costs the same however many links there are."""
         node = self.node
-        places, pool = node._reception.places, node.pool
-        numbers = (
-            len(node._traffic.lines),
-            node._traffic._next_link,
-            len(pool.running),
-            places.reserved,
-            places.incoming,
-            places.untold,
-            len(pool.known_points),
-            len(pool.known_peers),
-            len(node._inbox),
-            len(node._answerer._talks),
-        )
-        before, self.numbers = self.numbers, numbers
-        return before != numbers
+        reception, pool, limits = node._reception, node.pool, node._local.limits
+        places = reception.places
+        assert len(reception.attempts) == len(node._traffic.lines)
+        assert len(pool._by_peer) == len(pool.running)
+        assert len(pool.running) + places.reserved <= limits.max_connections
+        assert len(reception._pending) == places.incoming
+        assert places.incoming <= limits.max_incoming_connections
+        assert not node._traffic.commands
+        assert not reception.facts
 
     def check_tables(self) -> None:
         """What exceeds a table is trusted, or in use; or was when it came."""
@@ -239,14 +248,12 @@ class Watch:
             # A table without any room has that of who came last.
             assert len(table) <= max(1, bounds[0]) + held, (len(table), bounds, held)
 
-    def check_ends(self) -> None:
-        """Each link that is over has had one reason."""
-        node = self.node
-        begun = node._traffic._next_link - 1
-        census = node.census()
-        living = sum(census[state] for state in (*_PENDING, State.RUNNING))
-        reasons = Counter(node.refused)
-        assert reasons.total() == begun - living + self.unheard, (reasons, begun, census)
+    def look(self) -> None:
+        """Look at everything."""
+        check_links(self.node, self.unheard)
+        check_peers(self.node)
+        check_containers(self.node)
+        self.check_tables()
 
 
 _POLITE = (Stage.DRAINING, Stage.LINGERING)
@@ -257,7 +264,7 @@ class Watched(Network[bytes, float]):
 
     Args:
         seed: of the network.
-        seldom: look at all links of a node only when its numbers have changed.
+        seldom: look at all links of a node after `SELDOM` of its steps, not after each.
         others: of the network.
     """
 
@@ -275,7 +282,6 @@ class Watched(Network[bytes, float]):
 
         def acted(node: SimNode) -> Any:
             before = watch.open_links()
-            watch.numbers = ()
             try:
                 return act(node)
             finally:
@@ -299,10 +305,9 @@ class Watched(Network[bytes, float]):
         watch.silence()
         super()._follow(host, what, *facts)
         watch.silence()
-        if watch.changed() or not self.seldom or watch.steps % SELDOM == 0:
-            check(host)
-            watch.check_ends()
-            watch.check_tables()
+        watch.glance()
+        if not self.seldom or watch.steps % SELDOM == 0:
+            watch.look()
 
     def _close(self, host: SimHost, link: int) -> None:
         closing = self.watches[host.number].closing
