@@ -5,7 +5,7 @@ A trace is text, one JSON object a line: a head, then what happened in order, th
 =================================  =====================================================
 line                               says
 =================================  =====================================================
-``{"trace", "version", "node"..}`` the head: format, its version, what the node is
+``{"trace", "version", ..}``       the head: format, its version, what the node is
 ``{"state": {..}}``                tables and lists before the node starts
 ``{"do", "at"?, .., "is"?}``       a call into the core, its arguments, and what it gives
 ``{"ask", "is"}``                  within a call: what the core asked, and the answer

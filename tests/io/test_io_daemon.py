@@ -22,8 +22,17 @@ DRIVERS = ("asyncio", "blocking")
 class Running:
     """A daemon, and what it has logged so far."""
 
-    def __init__(self, folder, *arguments, driver="asyncio", address="127.0.0.1", **more):
-        options = ("--net-addr", f"{address}:0", "--connections", "4", "--seconds", "60")
+    def __init__(
+        self,
+        folder,
+        *arguments,
+        driver="asyncio",
+        address="127.0.0.1",
+        seconds=60,
+        **more,
+    ):
+        options = ("--net-addr", f"{address}:0", "--connections", "4")
+        options += ("--seconds", str(seconds))
         style = ("--log-format", "json", "--log-level", "debug", "--driver", driver)
         self.process = subprocess.Popen(
             [*COMMAND, "run", "--data-dir", str(folder), *options, *style, *arguments],

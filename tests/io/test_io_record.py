@@ -20,6 +20,7 @@ from tezos_p2p.fsm.machine import LocalProtocolError
 from tezos_p2p.fsm.node import Node
 from tezos_p2p.fsm.policy import Treatment
 from tezos_p2p.fsm.prefix import Prefix
+from tezos_p2p.io.record.about import restore_state, state_json
 from tezos_p2p.io.record.log import Log, Recorder
 from tezos_p2p.io.record.node import RecordedNode
 from tezos_p2p.io.record.replay import _CALLS, replay
@@ -59,7 +60,9 @@ def test_five_minutes_with_churn_replay_to_the_same_hash_and_disturb_nothing(pat
     done = same(path)
     assert done.end == "closed"
     assert done.seconds == pytest.approx(300.0, abs=5.0)
-    ended = sim.hosts[0].node.refused
+    made = sim.hosts[0].node
+    assert len(made._sent) <= len(made)  # nothing is kept of who is gone
+    ended = made.refused
     assert sum(ended.values()) > 30  # many came and went
     assert len(ended) >= 4
     # The network has done what it does when nobody records.
@@ -120,7 +123,11 @@ def test_what_the_tables_hold_before_the_start_is_part_of_it(path):
     acl.allow(Address.parse("20.0.0.1"))
     acl.greylist(Address.parse("30.0.0.1"), 0.1)
     acl.greylist_peer(identity(6).peer_id, 0.2)
-    made, recorder = recorded(made, path)
+    original, (made, recorder) = made, recorded(made, path)
+    again = node(9)
+    restore_state(again.pool, again.acl, state_json(pool, acl))
+    for copy in (made, again):
+        assert told_of(copy) == told_of(original)
     made.pool.register_point(point(7), 0.0)
     # What is done to the tables by hand counts until the start.
     made.pool.known_points[point(7)].trusted = True
@@ -137,6 +144,42 @@ def test_what_the_tables_hold_before_the_start_is_part_of_it(path):
     assert state["state"]["points"][2]["trusted"]
     assert state["state"]["points"][1]["last_failed"] == 0.1 + 0.2
     assert state["state"]["greylisted"] == [["30.0.0.1", 0.1]]
+
+
+def told_of(made):
+    """Return all that a node knows that anything depends on."""
+    points = [
+        {
+            name: getattr(info, name)
+            for name in (
+                *("point", "trusted", "expected", "known_public", "last_failed"),
+                *("last_rejected", "last_established", "last_disconnection"),
+                *("retry_at", "_delay", "state"),
+            )
+        }
+        for info in made.pool.known_points.values()
+    ]
+    peers = [
+        (info.peer_id, info.created, info.trusted)
+        for info in made.pool.known_peers.values()
+    ]
+    acl = made.acl
+    grey = (dict(acl._grey._last), dict(acl._grey_peers._last))
+    return points, peers, list(made.pool._own), made.pool.news, acl.static, grey
+
+
+def test_what_is_said_by_name_to_the_tables_counts_in_the_replay(path):
+    made, recorder = recorded(node(0), path)
+    sim = nodes.Sim(1)
+    one = sim.add(point(0), made)
+    sim.add(point(1), node(1))
+    who = identity(7).peer_id
+    sim.do(one, lambda it: it.pool.register_point(point(1), sim.now, expected=who))
+    sim.do(one, lambda it: it.connect(point(1), sim.now))
+    sim.run(5.0)
+    recorder.close()
+    assert made.pool.active == 0  # it is somebody else
+    same(path)
 
 
 def test_a_node_that_has_started_is_not_recorded(path):

@@ -134,11 +134,11 @@ def test_where_nothing_can_be_written_is_told(tmp_path, capsys):
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_five_minutes_with_churn_replay_to_the_same_hash(start, tmp_path, driver):
     path = tmp_path / "node.trace"
-    more = ("--seconds", "400")
-    node = start("one", "--record", str(path), *more, driver=driver)
+    node = start("one", "--record", str(path), driver=driver, seconds=400)
+    node.until("activate_layer")
     began, number = time.monotonic(), 0
     while time.monotonic() < began + 300.0:
-        other = start(f"other-{number % 5}", "--peer", node.where, "--seconds", "5")
+        other = start(f"other-{number % 5}", "--peer", node.where)
         other.until("new_connection")
         number += 1
         other.stop(signal.SIGKILL if number % 2 else signal.SIGTERM)

@@ -179,12 +179,15 @@ def bytes_text(data):
     return bytes_out(data)
 
 
-@pytest.mark.parametrize("which", ["lost", "twice", "swapped", "more"])
+@pytest.mark.parametrize("which", ["lost", "twice", "again", "swapped", "more"])
 def test_lines_out_of_order_are_told(file, command, which):
     lines = lines_of(file)
     at = number_of(file, '"do":"link_made"') - 1
     if which == "lost":
         del lines[at]
+    elif which == "again":  # a call that gives no line now
+        at = number_of(file, '"do":"next_timeout"') - 1
+        lines.insert(at, lines[at])
     elif which == "twice":
         lines.insert(at, lines[at])
     elif which == "swapped":
