@@ -394,6 +394,10 @@ class Connection(Generic[M]):
         """
         return None if self._in is None else self._in.pop()
 
+    def receive_many(self, most: int) -> list[ControlMessage | M]:
+        """Return the oldest messages that were not pulled yet, so many at most."""
+        return [] if self._in is None else self._in.take(most)
+
     def next_event(self) -> ConnectionEvent | None:
         """Return the oldest unread event, or None."""
         if self._events is None:

@@ -141,6 +141,14 @@ class Inbox(Generic[M]):
         if type(item) is Message:
             self._messages[link] = self._messages.get(link, _NOTHING) + 1
 
+    def put_all(self, link: int, peer_id: PeerId, messages: list[M]) -> None:
+        """Add messages of one connection, for which there must be room."""
+        box = self._boxes.get(link)
+        if box is None:
+            box = self._boxes[link] = deque()
+        box.extend([Message(link, peer_id, message) for message in messages])
+        self._messages[link] = self._messages.get(link, _NOTHING) + len(messages)
+
     def next(self) -> Item[M] | None:
         """Take the next item, or None."""
         if not self._boxes:

@@ -294,11 +294,10 @@ class Node(Figures[M, Meta]):
         running = self.pool.by_peer(peer_id)
         if running is None:
             raise LocalProtocolError("send", "DISCONNECTED", f"to {peer_id}")
-        connection = self._reception.connection(running.link)
-        asked = connection.wants_to_write  # its Write was asked for before
-        taken = connection.send(message)
+        line = self._traffic.lines[running.link]
+        taken = line.connection.send(message)
         self.tally.sent += 1
-        if not asked:
+        if not line.writing:  # else its Write was asked for before
             self._traffic.settle(running.link, now)
         return taken
 

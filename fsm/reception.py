@@ -48,7 +48,7 @@ from .chosen import Chosen
 from .connection import Connection
 from .diversity import Diversity
 from .facts import Begun, Fact, Heard, Over, Taught
-from .inbox import Inbox, Joined, Left, Message, Ready
+from .inbox import Inbox, Joined, Left, Ready
 from .local import Local
 from .pool import Pool, Running
 from .prefix import Prefix, prefix_of
@@ -279,12 +279,11 @@ class Reception(Generic[M, Meta]):
         if not attempt.told or attempt.peer is None:
             return
         connection, peer_id = self.connection(link), attempt.peer.peer_id
-        most = room = inbox.room(link)
-        while room > 0 and connection.readable:
-            message = connection.receive()
-            inbox.put(Message(link, peer_id, cast("M", message)))
-            room -= 1
-        self.tally.received += most - room
+        if connection.readable and (room := inbox.room(link)) > 0:
+            # This layer's own messages do not join the queue.
+            messages = cast("list[M]", connection.receive_many(room))
+            inbox.put_all(link, peer_id, messages)
+            self.tally.received += len(messages)
         # Not before all else was pulled: so whoever comes and goes while nobody pulls
         # goes on taking a place.
         if attempt.farewell is None or connection.readable or inbox.holds(link):

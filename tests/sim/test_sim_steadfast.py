@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 import pytest
-from nodes import Sim, check, identity, node, point
+from nodes import Sim, identity, node, point
 from scenes import IDLE, dial, idle_nodes, limits, put
 
 from tezos_p2p.fsm import worker
@@ -21,16 +21,15 @@ from tezos_p2p.spec.version import SANDBOX
 @pytest.mark.parametrize("rate", [4, 10])
 def test_silent_dials_from_many_prefixes_keep_no_newcomer_out(rate):
     """Twice as many prefixes as there are seats, each with one connection at a time."""
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     calm = attrs.evolve(Limits(), maintenance_idle_time=None)
     hub = sim.add(point(0), node(0, limits=calm))
     joined = 0
     for number in range(rate * 180):
         where = Address.parse(f"2a00:1:1:{number % 40:02x}00::1")
-        link = hub.node.accept(Point(where, 1024 + number), sim.now)
+        link = sim.knock(hub, Point(where, 1024 + number))
         if link is not None:
             hub.ends[link] = _End(hub, link, 0.01)  # nobody says anything there
-        sim._follow(hub, "accept")
         if number % (rate * 30) == rate * 15:
             joined += 1
             guest = sim.add(point(joined), node(joined, limits=IDLE))
@@ -45,7 +44,7 @@ def test_silent_dials_from_many_prefixes_keep_no_newcomer_out(rate):
 @pytest.mark.parametrize("trusts", [True, False])
 @pytest.mark.parametrize("expects", [True, False])
 def test_what_an_operator_says_of_a_point_outlives_a_failed_handshake(trusts, expects):
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     (ours,) = idle_nodes(sim, range(1))
     other = attrs.evolve(SANDBOX, chain_name="OTHER")
     sim.add(point(1), node(1, limits=IDLE, network=other))
@@ -65,7 +64,7 @@ def test_what_an_operator_says_of_a_point_outlives_a_failed_handshake(trusts, ex
 
 @pytest.mark.parametrize("exempt", [False, True])
 def test_a_swap_takes_no_block_beyond_its_quota(exempt):
-    sim = Sim(5, after_step=check)
+    sim = Sim(5)
     wide = attrs.evolve(IDLE, expected_connections=20, max_connections=40)
     hub = sim.add(point(0), node(0, limits=wide, seed=5))
     block = [Point(Address.parse(f"66.66.{each}.1"), 9732) for each in range(1, 10)]
@@ -87,7 +86,7 @@ def test_a_swap_takes_no_block_beyond_its_quota(exempt):
 
 def test_a_node_ends_in_the_order_of_the_table(monkeypatch):
     ended = []
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     lively = limits(1, 2, 4)
     ours = sim.add(point(0), node(0, limits=lively, nearby=True))
     sim.add(point(1), node(1, limits=IDLE))

@@ -6,7 +6,7 @@ from bisect import bisect_left
 
 import attrs
 import pytest
-from nodes import Sim, check, identity, node, pair, point
+from nodes import Sim, identity, node, pair, point
 from scenes import IDLE, dial, idle_nodes, limits, messages, part, put, told
 
 from tezos_p2p.fsm.figures import Queues, Stat
@@ -42,7 +42,7 @@ def counts(host):
 
 def star(guests, **settings):
     """Return a network of one node and some that have dialled it; no timer acts."""
-    sim = Sim(1, after_step=check, latency=(0.02, 0.02))
+    sim = Sim(1, latency=(0.02, 0.02))
     idle_nodes(sim, range(1 + guests), **settings)
     for number in range(1, 1 + guests):
         dial(sim, sim.hosts[number], 0)
@@ -189,7 +189,7 @@ def test_own_messages_that_come_too_soon_are_throttled(cls):
 
 def test_all_counts_of_own_messages_are_those_of_the_events_that_are_told():
     own = limits(2, 3, 5, maintenance_idle_time=20.0, swap_linger=1.0)
-    sim = Sim(0, after_step=check)
+    sim = Sim(0)
     for number in range(9):
         sim.add(point(number), node(number, 0, limits=own))
     seen = {host.number: [] for host in sim.hosts}
@@ -269,7 +269,7 @@ def test_the_steps_of_a_handshake_are_timed():
 
 
 def test_steps_that_are_not_reached_are_not_timed():
-    sim = Sim(1, after_step=check, latency=(0.02, 0.02))
+    sim = Sim(1, latency=(0.02, 0.02))
     full, guest = idle_nodes(sim, range(1)), idle_nodes(sim, range(1, 2))
     full[0].node._reception._rules = attrs.evolve(
         full[0].node._reception._rules, threshold=0
