@@ -130,8 +130,8 @@ class Household:
             for path, save in jobs:
                 try:
                     save()
-                except (OSError, ValueError) as exc:
-                    why = exc.strerror if isinstance(exc, OSError) else str(exc)
+                except Exception as exc:  # whatever it is, the others are saved
+                    why = exc.strerror if isinstance(exc, OSError) else repr(exc)
                     self._warn(f"{path} is not saved: {why}; the old one is as it was")
 
     def _tell(self, warnings: tuple[str, ...]) -> None:
