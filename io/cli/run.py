@@ -26,8 +26,9 @@ from ..data_dir import DataDir
 from ..files import load_identity, save_identity
 from ..household import Household
 from ..log import LogFormat, LogLevel, make_log
+from ..names import ask
 from ..node_ends import unguessable
-from ..sockets import listen_on, point_of, points_of
+from ..sockets import listen_on, point_of
 from .exits import CommandError, Exit
 from .network import (
     ChainName,
@@ -94,13 +95,15 @@ def run(
     with files.lock():
         for fault in config.warnings:
             log.warning("configuration", what=str(fault))
-        difficulty = config.p2p.expected_proof_of_work
-        identity = identity_in(files, difficulty)
+        # First what can be told at once: making an identity may take minutes.
+        nearby = _nearby(config)
         door = _open_door(config)
         try:
+            identity = identity_in(files, config.p2p.expected_proof_of_work)
             seeds = _SEEDS.get(network, ())
             daemon = make_daemon(files, config, flags, ours, seeds, identity, door, log)
-            daemon.seconds = seconds
+            daemon.seconds, daemon.nearby = seconds, nearby
+            daemon.public = network != "sandbox"
             check_descriptors(config.p2p.limits.max_connections, log)
             log.info("identity", peer=str(identity.peer_id), network=ours.chain_name)
             daemon.run(driver)
@@ -145,20 +148,33 @@ def _open_door(config: Config) -> socket.socket | None:
     endpoint = config.p2p.listen_endpoint
     if endpoint is None:
         return None
-    return listen_on(_resolved(endpoint), config.p2p.limits.backlog)
+    point = _resolved(config, "listen-addr", endpoint)
+    return listen_on(point, config.p2p.limits.backlog)
 
 
-def _resolved(endpoint: Endpoint) -> Point:
+def _nearby(config: Config) -> Point | None:
+    endpoint = config.p2p.discovery_endpoint
+    return None if endpoint is None else _resolved(config, "discovery-addr", endpoint)
+
+
+def _resolved(config: Config, key: str, endpoint: Endpoint) -> Point:
     """Return the first point of an endpoint.
 
     Raises:
-        OSError: its name has no address.
+        CommandError: its name has no address; the message says which, and where it is
+            from.
     """
     try:
         return endpoint.point()
     except ValueError:
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-        return points_of(found)[0]
+        answer = ask(endpoint, public=False)
+    if answer.points:
+        return answer.points[0]
+    origin = config.origins[key]
+    raise CommandError(
+        f"{origin}: {endpoint.host}: {answer.why}; write an address, or a name that has "
+        "one"
+    )
 
 
 def make_daemon(
@@ -201,12 +217,11 @@ def make_daemon(
         diversity,
     )
     household.restore(core, [point for point, _ in trusted])
-    nearby = p2p.discovery_endpoint
     return Daemon(
         core=core,
         diversity=diversity,
         door=door,
-        nearby=None if nearby is None else _resolved(nearby),
+        nearby=None,
         names=names,
         household=household,
         log=log,

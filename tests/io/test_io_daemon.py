@@ -174,6 +174,26 @@ def test_a_port_that_is_taken_is_told(tmp_path):
     assert done.stderr.splitlines()[-1].startswith(f"tezos-p2p: cannot listen on {where}")
 
 
+def test_a_port_that_is_taken_is_told_before_an_identity_is_made(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        given = ("--data-dir", str(tmp_path), "--net-addr", where, "--expected-pow")
+        done = run("run", *given, "70")  # which takes for ever
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"tezos-p2p: cannot listen on {where}")
+    assert not (tmp_path / "identity.json").exists()
+
+
+@pytest.mark.parametrize("option", ["--net-addr", "--discovery-addr"])
+def test_an_address_of_ones_own_that_is_none_is_told_by_option_and_name(tmp_path, option):
+    given = ("--data-dir", str(tmp_path), "--expected-pow", "70")
+    done = run("run", *given, option, "nobody.invalid:1")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"tezos-p2p: flag {option}: nobody.invalid: ")
+    assert line.endswith("; write an address, or a name that has one")
+
+
 def test_all_faults_of_a_configuration_are_told_at_once(tmp_path):
     (tmp_path / "config.json").write_text(
         '{"p2p": {"listen-addr": 3, "limits": {"max-connections": "x"}}}'
