@@ -17,6 +17,7 @@ import attrs
 
 from ..spec import pool_events as told
 from ..spec.address import Address
+from ..spec.asides import AttemptFailed, Greylisted
 from ..spec.events import (
     Authenticated,
     Closed,
@@ -333,7 +334,7 @@ class Reception(Generic[M, Meta]):
         )
         request = attempt.remote_point, candidate.id_point, remote.peer_id
         if isinstance(verdict, Motive):
-            self.events.append(told.RejectingRequest(*request))
+            self.events.append(told.RejectingRequest(*request, motive=verdict))
             # A nack of version 0 has no list.
             listed = remote.message.version.p2p_version > 0
             others = self._chosen.points(address, now) if listed else ()
@@ -341,7 +342,8 @@ class Reception(Generic[M, Meta]):
         elif verdict is not None:
             connection.close(verdict, now)
         else:
-            self.events.append(told.AcceptingRequest(*request))
+            expected = point is not None and point.expected is not None
+            self.events.append(told.AcceptingRequest(*request, expected=expected))
             attempt.accept(candidate)
             connection.admit(now)
 
@@ -382,27 +384,41 @@ class Reception(Generic[M, Meta]):
         attempt.told = True
         self._pending.remove(attempt.link)
         self.inbox.put(Joined(attempt.link, event.remote, event.version))
-        self.events.append(told.ConnectionEstablished(id_point, peer.peer_id))
+        self.events.append(
+            told.ConnectionEstablished(
+                id_point,
+                peer.peer_id,
+                incoming=attempt.incoming,
+                private=running.private,
+                version=event.version,
+            )
+        )
         self.facts.append(Begun(attempt, running))
 
     def _see_off(self, attempt: Attempt[Meta], why: Disconnection, now: float) -> None:
         """It is over, for whatever reason; everything is given back."""
         before, address = attempt.state, attempt.remote_point.address
-        if why.greylists and self.acl.greylist(address, now) and attempt.peer is not None:
-            self.acl.greylist_peer(attempt.peer.peer_id, now)
+        who = None if attempt.peer is None else attempt.peer.peer_id
+        if why.greylists and self.acl.greylist(address, now):
+            if who is not None:
+                self.acl.greylist_peer(who, now)
+            self.events.append(Greylisted(attempt.remote_point, why, who))
         attempt.leave(now)
         self._count(why.reason)
         self._pending.remove(attempt.link)
         self.facts.append(Over(attempt, before is State.RUNNING))
         if before is State.RUNNING:
-            assert attempt.peer is not None
+            assert who is not None
             attempt.farewell = why
             self.places.untold += 1
             if why.greylists:
                 self.inbox.purge(attempt.link)
                 self.connection(attempt.link).close(why, now)  # it forgets what it has
-            self.events.append(told.Disconnected(attempt.peer.peer_id))
+            where = attempt.id_point
+            self.events.append(told.Disconnected(who, id_point=where, why=why))
         else:
+            failed = AttemptFailed(attempt.remote_point, attempt.incoming, why, who)
+            self.events.append(failed)
             self._learn_from_failure(attempt, before, why)
 
     def _learn_from_failure(

@@ -38,11 +38,10 @@ from ..fsm.diversity import Diversity
 from ..fsm.node import Node as Core
 from ..spec.identity import PeerId
 from ..spec.point import Endpoint, Point
-from ..spec.pool_events import PoolEvent
 from . import aio_node, blocking_node
 from .ends import question
 from .household import SAVE_EVERY, Household
-from .log import log_event, log_item
+from .log import EventLog, notice
 from .names import Answer, ask, lookup
 
 DriverName = Literal["asyncio", "blocking"]
@@ -119,7 +118,7 @@ class Daemon:
         node = aio_node.Node[Any, Any].of(self.core, self.door, self.nearby)
         tasks: list[asyncio.Task[None]] = []
         try:
-            node.on_event = self._log_event
+            node.on_event = self._event_log()
             async with node:
                 self._up(node.point)
                 helpers = [self._pull(node), self._save_asyncio(save)]
@@ -137,11 +136,11 @@ class Daemon:
             self.household.collect(self.core, self.anchors)()
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
-        self.log.info("stopped")
+        self._stopped()
 
     async def _pull(self, node: aio_node.Node[Any, Any]) -> None:
-        async for item in node.items():
-            log_item(self.log, item)
+        async for _ in node.items():
+            pass  # there is nobody whom to pass it on to
         raise _EndedByItself
 
     async def _seen(self, helper: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
@@ -172,7 +171,6 @@ class Daemon:
             self.anchors = self.diversity.anchors()
             save = self.household.collect(self.core, self.anchors)
             await asyncio.to_thread(save)
-            self.log.debug("saved")
 
     # -- blocking ----------------------------------------------------------------------
 
@@ -183,7 +181,7 @@ class Daemon:
         stopped = threading.Event()
         threads: list[threading.Thread] = []
         try:
-            node.on_event = self._log_event
+            node.on_event = self._event_log()
             with node:
                 self._up(node.point)
                 jobs: list[Callable[[], None]] = [
@@ -211,7 +209,7 @@ class Daemon:
             while signal.sigtimedwait(_SIGNALS, 0) is not None:
                 pass  # who asks twice to stop must not kill it now
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        self.log.info("stopped")
+        self._stopped()
 
     def _wait_for_signals(self, node: blocking_node.Node[Any, Any]) -> None:
         until = None if self.seconds is None else time.monotonic() + self.seconds
@@ -229,7 +227,6 @@ class Daemon:
                 self.anchors = self.diversity.anchors()
                 save = self.household.collect(self.core, self.anchors)
             save()
-            self.log.debug("saved")
 
     def _seen_blocking(self, job: Callable[[], None], stopped: threading.Event) -> None:
         """Run what runs beside the node; if that dies, the node stops."""
@@ -242,8 +239,8 @@ class Daemon:
                 os.kill(os.getpid(), signal.SIGTERM)
 
     def _pull_blocking(self, node: blocking_node.Node[Any, Any]) -> None:
-        for item in node.items():
-            log_item(self.log, item)
+        for _ in node.items():
+            pass
         raise _EndedByItself
 
     def _resolve_blocking(
@@ -276,6 +273,11 @@ class Daemon:
         self.log.info("stopping")
         notify("STOPPING=1")
 
+    def _stopped(self) -> None:
+        for part in ("welcome_worker", "maintenance_worker", "connection_pool"):
+            notice(self.log, f"shutdown_{part}")  # in the order of the core
+        self.log.info("stopped")
+
     def _found(
         self,
         node: aio_node.Node[Any, Any] | blocking_node.Node[Any, Any],
@@ -302,15 +304,15 @@ class Daemon:
             )
         return bool(answer.points)
 
+    def _event_log(self) -> EventLog:
+        return EventLog(self.log, self.core.maintenance.bounds)
+
     def _died(self, exc: Exception) -> None:
         """What runs beside the node has died, and nobody else would tell."""
         self._failed = f"what runs beside the node has died: {exc!r}"
         if isinstance(exc, _EndedByItself):
             self._failed = "the node has ended by itself"
         self.log.error("failed", why=self._failed)
-
-    def _log_event(self, event: PoolEvent) -> None:
-        log_event(self.log, event)
 
 
 def split_names(

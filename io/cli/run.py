@@ -24,8 +24,7 @@ from ..config import Flags, load_config, local_part, settings_part
 from ..daemon import Daemon, split_names
 from ..data_dir import DataDir
 from ..files import load_identity, save_identity
-from ..household import Household
-from ..log import LogFormat, LogLevel, make_log
+from ..log import LogFormat, LogLevel, log_files, make_log
 from ..names import ask
 from ..node_ends import unguessable
 from ..sockets import listen_on, point_of
@@ -189,7 +188,7 @@ def make_daemon(
 ) -> Daemon:
     """Make a node and what it needs to run by itself."""
     p2p = config.p2p
-    household = Household(files, lambda line: log.warning("file", what=line))
+    household = log_files(files, log)
     bound = None if door is None else point_of(door.getsockname()).port
     endpoints = p2p.peers(seeds, flags.peer, bootstrap=not flags.no_bootstrap_peers)
     trusted: tuple[tuple[Point, PeerId | None], ...]

@@ -184,7 +184,7 @@ def test_a_resolver_that_hangs_delays_no_end(make, monkeypatch, driver):
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-@pytest.mark.parametrize("helper", ["log_item", "lookup"])
+@pytest.mark.parametrize("helper", ["items", "lookup"])
 def test_a_helper_that_dies_ends_the_node_and_is_told(make, monkeypatch, driver, helper):
     def die(*_, **__):
         raise KeyError("a fault of ours")
@@ -194,11 +194,9 @@ def test_a_helper_that_dies_ends_the_node_and_is_told(make, monkeypatch, driver,
         monkeypatch.setattr(module, "lookup", die)
         monkeypatch.setattr(module, "ask", die)
     else:
-        item = object()
-        monkeypatch.setattr(module, "log_item", die)
         monkeypatch.setattr(module, "ask", lambda *_, **__: names.Answer(why="no"))
         for each in (module.aio_node.Node, module.blocking_node.Node):
-            monkeypatch.setattr(each, "receive_now", lambda self: item)
+            monkeypatch.setattr(each, "receive_now", die)
     began = time.monotonic()
     with pytest.raises(OSError, match="has died: KeyError"):
         made.run(driver)
@@ -266,7 +264,7 @@ def test_a_node_that_ends_by_itself_is_told(make, monkeypatch, driver):
 def test_what_cannot_be_written_keeps_nothing_else_from_being_saved(make, tmp_path):
     made, log = make()
     made.household._save(1, [{"no": object()}], OperatorLists(), made.anchors)
-    (told,) = log.told("file")
+    (told,) = log.told("save_error_peers")
     assert "peers.json is not saved: TypeError" in told["what"]
     assert json.loads((tmp_path / "anchors.json").read_text())["anchors"] == []
 
