@@ -33,20 +33,14 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 
 from ..spec.address import Address
-from ..spec.asides import AcceptFailed, Neighbour
 from ..spec.identity import PeerId
 from ..spec.message import MessageCodec
 from ..spec.point import Point
-from ..spec.pool_events import (
-    MaintenanceEnded,
-    MaintenanceStarted,
-    PoolEvent,
-    TooFewConnections,
-    TooManyConnections,
-)
+from ..spec.pool_events import PoolEvent
 from ..spec.reasons import Direction, Disconnection, P2pError, Reason
 from . import answerer as answers
 from . import maintenance as upkeep
+from . import telling
 from .acl import Acl
 from .admission import State
 from .answerer import Answerer
@@ -189,7 +183,7 @@ class Node(Generic[M, Meta]):
 
     def accept_failed(self, error: int, now: float) -> None:
         """Take note that accepting has failed with an ``errno``."""
-        self._reception.events.append(AcceptFailed(error))
+        self._reception.events.append(telling.not_accepted(error))
         self._welcome.accept_failed(error, now)
         self._follow(now)
 
@@ -229,9 +223,7 @@ class Node(Generic[M, Meta]):
         if self._discovery is not None and self._started and not self._stopped:
             point = self._discovery.receive(source, data, now)
             if point is not None:
-                new = point not in self.pool.known_points
-                if self.pool.register_new_point(point, now) is not None and new:
-                    self._reception.events.append(Neighbour(point))
+                self.pool.meet(point, now)
             self._follow(now)
 
     def handle_timeout(self, now: float) -> None:
@@ -500,20 +492,10 @@ class Node(Generic[M, Meta]):
                     self.acl.collect(now)
                 case Maintained():
                     self._traffic.commands.append(command)
-                case upkeep.TooFew(active):
-                    self._reception.events.append(TooFewConnections(active=active))
-                case upkeep.TooMany(active):
-                    self._reception.events.append(TooManyConnections(active=active))
-                case upkeep.Started(cause):
-                    idle = self._local.limits.maintenance_idle_time
-                    began = MaintenanceStarted(
-                        motive=cause.value,
-                        idle_time=idle if cause is upkeep.Cause.TIMER else None,
-                    )
-                    self._reception.events.append(began)
                 case _:
-                    ended = MaintenanceEnded(duration=command.duration)
-                    self._reception.events.append(ended)
+                    idle_time = self._local.limits.maintenance_idle_time
+                    event = telling.of_maintenance(command, idle_time)
+                    self._reception.events.append(event)
 
     def _answer(self, now: float) -> None:
         """Carry out what the answerer wants."""

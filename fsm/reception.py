@@ -17,7 +17,6 @@ import attrs
 
 from ..spec import pool_events as told
 from ..spec.address import Address
-from ..spec.asides import AttemptFailed, Greylisted
 from ..spec.events import (
     Authenticated,
     Closed,
@@ -32,7 +31,7 @@ from ..spec.motive import Motive
 from ..spec.point import ConnectionId, Point
 from ..spec.pool_events import PoolEvent
 from ..spec.reasons import Disconnection, ErrorKind, P2pError, Reason
-from . import endings, lifecycle
+from . import endings, lifecycle, telling
 from . import point as points
 from .acl import Acl
 from .admission import (
@@ -332,9 +331,9 @@ class Reception(Generic[M, Meta]):
             event.agreement,
             self._places_for(attempt.incoming, candidate),
         )
-        request = attempt.remote_point, candidate.id_point, remote.peer_id
         if isinstance(verdict, Motive):
-            self.events.append(told.RejectingRequest(*request, motive=verdict))
+            remote_point = attempt.remote_point
+            self.events.append(telling.rejecting(candidate, remote_point, verdict))
             # A nack of version 0 has no list.
             listed = remote.message.version.p2p_version > 0
             others = self._chosen.points(address, now) if listed else ()
@@ -342,8 +341,7 @@ class Reception(Generic[M, Meta]):
         elif verdict is not None:
             connection.close(verdict, now)
         else:
-            expected = point is not None and point.expected is not None
-            self.events.append(told.AcceptingRequest(*request, expected=expected))
+            self.events.append(telling.accepting(candidate, attempt.remote_point))
             attempt.accept(candidate)
             connection.admit(now)
 
@@ -384,41 +382,29 @@ class Reception(Generic[M, Meta]):
         attempt.told = True
         self._pending.remove(attempt.link)
         self.inbox.put(Joined(attempt.link, event.remote, event.version))
-        self.events.append(
-            told.ConnectionEstablished(
-                id_point,
-                peer.peer_id,
-                incoming=attempt.incoming,
-                private=running.private,
-                version=event.version,
-            )
-        )
+        self.events.append(telling.established(running))
         self.facts.append(Begun(attempt, running))
 
     def _see_off(self, attempt: Attempt[Meta], why: Disconnection, now: float) -> None:
         """It is over, for whatever reason; everything is given back."""
         before, address = attempt.state, attempt.remote_point.address
-        who = None if attempt.peer is None else attempt.peer.peer_id
         if why.greylists and self.acl.greylist(address, now):
-            if who is not None:
-                self.acl.greylist_peer(who, now)
-            self.events.append(Greylisted(attempt.remote_point, why, who))
+            self.events.append(telling.greylisted(attempt, why))
+            if attempt.peer is not None:
+                self.acl.greylist_peer(attempt.peer.peer_id, now)
         attempt.leave(now)
         self._count(why.reason)
         self._pending.remove(attempt.link)
         self.facts.append(Over(attempt, before is State.RUNNING))
         if before is State.RUNNING:
-            assert who is not None
             attempt.farewell = why
             self.places.untold += 1
             if why.greylists:
                 self.inbox.purge(attempt.link)
                 self.connection(attempt.link).close(why, now)  # it forgets what it has
-            where = attempt.id_point
-            self.events.append(told.Disconnected(who, id_point=where, why=why))
+            self.events.append(telling.disconnected(attempt, why))
         else:
-            failed = AttemptFailed(attempt.remote_point, attempt.incoming, why, who)
-            self.events.append(failed)
+            self.events.append(telling.failed(attempt, why))
             self._learn_from_failure(attempt, before, why)
 
     def _learn_from_failure(
@@ -428,8 +414,7 @@ class Reception(Generic[M, Meta]):
         if before is State.HANDSHAKING and why.reason is _FAILED:
             self.events.append(told.AuthenticationFailed(point))
         elif before is State.ACCEPTED and attempt.incoming:
-            who = None if peer is None else peer.peer_id
-            self.events.append(told.RequestRejected(point, attempt.id_point, who))
+            self.events.append(telling.rejected(attempt))
         ours = not attempt.incoming
         if ours and why.reason is Reason.AUTHENTICATION_REJECTED_NO_COMMON_PROTOCOL:
             self.pool.unregister_point(point)
