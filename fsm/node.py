@@ -315,6 +315,7 @@ class Node(Generic[M, Meta]):
         for running in self.pool.running.values():
             self._treat(running, now)  # trust may have changed
         self._answerer.renew()
+        self._reception.chosen.renew()
         self._follow(now)
 
     def maintain(self, now: float) -> None:
@@ -493,8 +494,7 @@ class Node(Generic[M, Meta]):
                 case Maintained():
                     self._traffic.commands.append(command)
                 case _:
-                    idle_time = self._local.limits.maintenance_idle_time
-                    event = telling.of_maintenance(command, idle_time)
+                    event = telling.of_maintenance(command, self._local.limits)
                     self._reception.events.append(event)
 
     def _answer(self, now: float) -> None:

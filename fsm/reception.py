@@ -88,6 +88,7 @@ class Reception(Generic[M, Meta]):
         events: for observers; the pool's.
         refused: connections that were refused, failed or ended, by reason.
         facts: what the node was not told yet.
+        chosen: what those are told who are refused.
     """
 
     _local: Local
@@ -107,7 +108,7 @@ class Reception(Generic[M, Meta]):
     places: Places = attrs.field(init=False)
     facts: deque[Fact[Meta]] = attrs.field(factory=deque[Fact[Meta]], init=False)
     _pending: Counts[Prefix] = attrs.field(init=False)
-    _chosen: Chosen = attrs.field(init=False)
+    chosen: Chosen = attrs.field(init=False)
     _accepts: Ration[Prefix] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -117,7 +118,7 @@ class Reception(Generic[M, Meta]):
         self.events = self.pool.events
         self.places = Places(runner=self._local.runner)
         self._pending = Counts(limits.max_incoming_connections)
-        self._chosen = Chosen(self._choose)
+        self.chosen = Chosen(self._choose)
         self._accepts = Ration(ACCEPT_RATE, ACCEPT_BURST, ACCEPT_PREFIXES)
 
     def next_fact(self) -> Fact[Meta] | None:
@@ -336,7 +337,7 @@ class Reception(Generic[M, Meta]):
             self.events.append(telling.rejecting(candidate, remote_point, verdict))
             # A nack of version 0 has no list.
             listed = remote.message.version.p2p_version > 0
-            others = self._chosen.points(address, now) if listed else ()
+            others = self.chosen.points(address, now) if listed else ()
             connection.refuse(verdict, others, now)
         elif verdict is not None:
             connection.close(verdict, now)

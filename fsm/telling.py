@@ -9,6 +9,7 @@ from typing import Any
 
 from ..spec.asides import AcceptFailed, AttemptFailed, Greylisted
 from ..spec.identity import PeerId
+from ..spec.limits import Limits
 from ..spec.motive import Motive
 from ..spec.point import Point
 from ..spec.pool_events import (
@@ -29,18 +30,16 @@ from .maintenance import Cause, Ended, Started, TooFew, TooMany
 from .pool import Running
 
 
-def of_maintenance(
-    told: Started | TooFew | TooMany | Ended, idle_time: float | None
-) -> PoolEvent:
+def of_maintenance(told: Started | TooFew | TooMany | Ended, limits: Limits) -> PoolEvent:
     """Word what maintenance tells.
 
     Args:
         told: that.
-        idle_time: seconds between two of its runs, or None.
+        limits: of the node.
     """
     match told:
         case Started(cause):
-            idle = idle_time if cause is Cause.TIMER else None
+            idle = limits.maintenance_idle_time if cause is Cause.TIMER else None
             return MaintenanceStarted(motive=cause.value, idle_time=idle)
         case TooFew(active):
             return TooFewConnections(active=active)

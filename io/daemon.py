@@ -76,6 +76,7 @@ class Daemon:
         log: a `structlog` logger.
         seconds: end after so many; None: when told to.
         public: whether its network is one of the Internet.
+        trusted: points to begin with that need not be resolved.
     """
 
     core: Core[Any, Any]
@@ -87,6 +88,7 @@ class Daemon:
     log: Any
     seconds: float | None = None
     public: bool = False
+    trusted: tuple[Point, ...] = ()
     anchors: tuple[Point, ...] = attrs.field(init=False)
     _failed: str = attrs.field(default="", init=False)
 

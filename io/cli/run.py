@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from cyclopts import App, Parameter
 
 from ...fsm.local import Local
 from ...fsm.node import Node
+from ...fsm.policy import BY_SCORE, FAIR
 from ...fsm.settings import Settings
 from ...spec.address import PointError
 from ...spec.config import Config, ConfigError
 from ...spec.identity import Identity, PeerId
 from ...spec.message import MessageCodec
-from ...spec.metadata import TezosMetadata, constant_score
+from ...spec.metadata import TezosMetadata, constant_score, usefulness_score
 from ...spec.point import Endpoint, Point
 from ...spec.shell import SHELL_CODEC
 from ...spec.version import Network
@@ -48,6 +49,7 @@ HOME: Final = Path("~/.tezos-p2p")
 #: What differs from the reference's defaults: only this machine can dial us.
 _HERE: Final = {"listen-addr": "127.0.0.1:9732"}
 
+SharesName = Literal["fair", "score"]
 FlagsOfNode = Annotated[Flags, Parameter(name="*")]
 
 
@@ -67,6 +69,7 @@ def run(
     log_format: LogFormat = "text",
     log_level: LogLevel = "info",
     seconds: MaybeSeconds = None,
+    shares: SharesName = "fair",
     flags: FlagsOfNode | None = None,
 ) -> None:
     """Run a node until Ctrl-C.
@@ -84,6 +87,7 @@ def run(
         log_format: lines for people, or one JSON object a line, on standard error.
         log_level: the least that is logged.
         seconds: end after so many seconds.
+        shares: divide bandwidth evenly, or by how useful peers have been.
         flags: options of the node, by the reference's names.
     """
     files = DataDir(data_dir.expanduser())
@@ -100,9 +104,12 @@ def run(
         try:
             identity = identity_in(files, config.p2p.expected_proof_of_work)
             seeds = _SEEDS.get(network, ())
-            daemon = make_daemon(files, config, flags, ours, seeds, identity, door, log)
+            daemon = make_daemon(
+                files, config, flags, ours, seeds, identity, door, log, shares
+            )
             daemon.seconds, daemon.nearby = seconds, nearby
             daemon.public = network != "sandbox"
+            warn_of_nobody(network, daemon, log)
             check_descriptors(config.p2p.limits.max_connections, log)
             log.info("identity", peer=str(identity.peer_id), network=ours.chain_name)
             daemon.run(driver)
@@ -185,6 +192,7 @@ def make_daemon(
     identity: Identity,
     door: socket.socket | None,
     log: Any,
+    shares: SharesName = "fair",
 ) -> Daemon:
     """Make a node and what it needs to run by itself."""
     p2p = config.p2p
@@ -207,7 +215,9 @@ def make_daemon(
         MessageCodec(SHELL_CODEC),
         Settings[Any](
             new_metadata=TezosMetadata,
-            score=constant_score,
+            score=constant_score if shares == "fair" else usefulness_score,
+            policy=FAIR if shares == "fair" else BY_SCORE,
+            shares=shares,
             random=unguessable,
             random_inside=unguessable,
             trusted=trusted,
@@ -222,8 +232,22 @@ def make_daemon(
         door=door,
         nearby=None,
         names=names,
+        trusted=tuple(point for point, _ in trusted),
         household=household,
         log=log,
+    )
+
+
+def warn_of_nobody(network: NetworkName, daemon: Daemon, log: Any) -> None:
+    """Say so if a node of a public network has nobody to begin with."""
+    known = daemon.names or daemon.trusted or daemon.core.pool.known_points
+    if network == "sandbox" or known or daemon.anchors:
+        return
+    log.warning(
+        "nobody_to_begin_with",
+        network=network,
+        what="no points of this network are built in: name some with --peer, or in "
+        "bootstrap-peers",
     )
 
 
