@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import threading
@@ -19,6 +20,7 @@ from tezos_p2p.io.config import Flags
 from tezos_p2p.io.data_dir import DataDir
 from tezos_p2p.io.proof_of_work import generate_identity
 from tezos_p2p.spec import SANDBOX, Endpoint
+from tezos_p2p.spec.metadata import TezosMetadata
 
 DRIVERS = ("asyncio", "blocking")
 LIMIT = 20.0
@@ -49,11 +51,14 @@ class Log:
 
 @pytest.fixture
 def make(tmp_path, monkeypatch):
-    def make(*peers, **changes):
+    def make(*peers, seeds="sandbox", shares="fair", **changes):
         files, flags = DataDir(tmp_path), Flags(net_addr="none", peer=peers)
         config = command.configuration(files, "sandbox", flags)
         log, identity = Log(), generate_identity(0.0)
-        made = command.make_daemon(files, config, flags, SANDBOX, (), identity, None, log)
+        names = command._SEEDS.get(seeds, ())
+        made = command.make_daemon(
+            files, config, flags, SANDBOX, names, identity, None, log, shares
+        )
         made.seconds = LIMIT
         for name, value in changes.items():
             setattr(made, name, value)
@@ -302,3 +307,90 @@ def test_anchors_that_cannot_be_reached_stay(make, tmp_path, monkeypatch, driver
     made.run(driver)
     assert sorted(tried) == sorted(ANCHORS)
     assert json.loads((tmp_path / "anchors.json").read_text())["anchors"] == ANCHORS
+
+
+# -- what is told at the start ---------------------------------------------------------
+
+
+def limits_of(monkeypatch, soft, hard):
+    """Have the system say how many descriptors there may be; note what is asked of it."""
+    asked = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, it: asked.append(it))
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "asked", "warned"),
+    [
+        (1024, 4096, [], None),
+        (328, 328, [], None),
+        (327, 4096, [(328, 4096)], None),
+        (256, resource.RLIM_INFINITY, [(328, resource.RLIM_INFINITY)], None),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, [], None),
+        (100, 327, [(327, 327)], 327),
+        (100, 100, [(100, 100)], 100),
+    ],
+)
+def test_descriptors_are_asked_for_and_too_few_are_told(
+    monkeypatch, soft, hard, asked, warned
+):
+    found, log = limits_of(monkeypatch, soft, hard), Log()
+    command.check_descriptors(100, log)
+    assert found == asked
+    told = log.told("few_descriptors")
+    assert [(it["limit"], it["needed"]) for it in told] == (
+        [] if warned is None else [(warned, 328)]
+    )
+    assert all("--connections" in it["what"] for it in told)
+
+
+def test_the_limit_of_this_process_is_raised_indeed():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, before[1]))
+        log = Log()
+        command.check_descriptors(50, log)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (228, before[1])
+        assert log.lines == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("network", ["ghostnet", "mainnet", "sandbox"])
+@pytest.mark.parametrize("peers", [(), ("some.example:1",), ("20.1.0.1:1",)])
+def test_a_public_network_that_has_nobody_to_begin_with_says_so(make, network, peers):
+    made, log = make(*peers, seeds=network)
+    command.warn_of_nobody(network, made, log)
+    told = log.told("nobody_to_begin_with")
+    assert len(told) == (network == "ghostnet" and not peers)
+    assert all(it["network"] == network and "--peer" in it["what"] for it in told)
+
+
+def test_a_node_that_knows_somebody_of_before_does_not_complain(make):
+    made, log = make()
+    made.core.pool.register_point(Endpoint.parse("20.1.0.1:1").point(), 0.0)
+    command.warn_of_nobody("ghostnet", made, log)
+    assert log.lines == []
+
+
+@pytest.mark.parametrize("shares", ["fair", "score"])
+def test_bandwidth_is_shared_as_it_is_wished(make, shares):
+    made, _ = make(shares=shares)
+    core = made.core
+    useful = generate_identity(0.0).peer_id
+    core.pool.register_peer(useful, 0.0)
+    counted = TezosMetadata().plus("valid_blocks", 98)
+    core.update_metadata(useful, lambda _: counted, 0.0)
+    settings = core._settings
+    assert settings.shares == shares
+    score = settings.score(core.pool.known_peers[useful].metadata)
+    newcomer = settings.score(TezosMetadata())
+    weights = [
+        settings.policy(TezosMetadata(), it, False).weight_up for it in (score, newcomer)
+    ]
+    if shares == "fair":
+        assert weights == [1.0, 1.0]
+    else:
+        assert weights == [0.99, 0.5]
+    assert core._traffic.up._policy == shares
