@@ -447,7 +447,8 @@ class Answerer:
             self._wait(facts.link, talk)
         else:
             talk.advertise_at = now
-            self._tell(told.AdvertiseReceived(facts.peer_id))
+            taught = len(message.points)
+            self._tell(told.AdvertiseReceived(facts.peer_id, points=taught))
             points = self.teaching.sift(facts.address, facts.peer_id, message.points, now)
             if points:
                 self._commands.append(Learn(facts.link, points))
@@ -459,7 +460,11 @@ class Answerer:
             self.tally.throttled += 1
             return
         talk.request_at = now
-        self._tell(told.SwapRequestReceived(facts.peer_id))
+        self._tell(
+            told.SwapRequestReceived(
+                facts.peer_id, point=message.point, offered=message.peer_id
+            )
+        )
         if self.swaps.linger is None:
             self.tally.ignored += 1
             return
@@ -483,7 +488,11 @@ class Answerer:
             self.tally.throttled += 1
             return
         talk.ack_at = now
-        self._tell(told.SwapAckReceived(facts.peer_id))
+        self._tell(
+            told.SwapAckReceived(
+                facts.peer_id, point=message.point, offered=message.peer_id
+            )
+        )
         # One answer to each request, and none to those of long ago.
         offered, talk.offered = talk.offered, None
         if (

@@ -38,17 +38,11 @@ from ..spec.address import Address
 from ..spec.identity import PeerId
 from ..spec.message import MessageCodec
 from ..spec.point import Point
-from ..spec.pool_events import (
-    MaintenanceEnded,
-    MaintenanceStarted,
-    PoolEvent,
-    TooFewConnections,
-    TooManyConnections,
-)
+from ..spec.pool_events import PoolEvent
 from ..spec.reasons import Direction, Disconnection, ErrorKind, P2pError, Reason
 from . import answerer as answers
 from . import maintenance as upkeep
-from . import worker
+from . import telling, worker
 from .acl import Acl
 from .admission import PENDING
 from .answerer import Answerer
@@ -217,6 +211,7 @@ class Node(Figures[M, Meta]):
 
     def accept_failed(self, error: int, now: float) -> None:
         """Take note that accepting has failed with an ``errno``."""
+        self._reception.events.append(telling.not_accepted(error))
         self._welcome.accept_failed(error, now)
         self._follow(now)
 
@@ -256,7 +251,7 @@ class Node(Figures[M, Meta]):
         if self._discovery is not None and self._active:
             point = self._discovery.receive(source, data, now)
             if point is not None:
-                self.pool.register_new_point(point, now)
+                self.pool.meet(point, now)
             self._follow(now)
 
     def handle_timeout(self, now: float) -> None:
@@ -363,6 +358,7 @@ class Node(Figures[M, Meta]):
         for running in self.pool.running.values():
             self._treat(running, now)  # trust may have changed
         self._answerer.renew()
+        self._reception.chosen.renew()
         self._follow(now)
 
     def maintain(self, now: float) -> None:
@@ -531,14 +527,9 @@ class Node(Figures[M, Meta]):
                     self.acl.collect(now)
                 case Maintained():
                     self._traffic.commands.append(command)
-                case upkeep.TooFew():
-                    self._reception.events.append(TooFewConnections())
-                case upkeep.TooMany():
-                    self._reception.events.append(TooManyConnections())
-                case upkeep.Started():
-                    self._reception.events.append(MaintenanceStarted())
                 case _:
-                    self._reception.events.append(MaintenanceEnded())
+                    event = telling.of_maintenance(command, self._local.limits)
+                    self._reception.events.append(event)
 
     def _answer(self, now: float) -> None:
         """Carry out what the answerer wants."""

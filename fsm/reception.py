@@ -31,7 +31,7 @@ from ..spec.motive import Motive
 from ..spec.point import ConnectionId, Point
 from ..spec.pool_events import PoolEvent
 from ..spec.reasons import Disconnection, ErrorKind, P2pError, Reason
-from . import endings, lifecycle
+from . import endings, lifecycle, telling
 from . import point as points
 from .acl import Acl
 from .admission import (
@@ -93,6 +93,7 @@ class Reception(Generic[M, Meta]):
         facts: what the node was not told yet.
         wished: dials that the application wished and that do not run, and how they have
             ended if they have.
+        chosen: what those are told who are refused.
     """
 
     _local: Local
@@ -115,7 +116,7 @@ class Reception(Generic[M, Meta]):
         factory=dict[int, "Disconnection | None"], init=False
     )
     _pending: Counts[Prefix] = attrs.field(init=False)
-    _chosen: Chosen = attrs.field(init=False)
+    chosen: Chosen = attrs.field(init=False)
     _accepts: Ration[Prefix] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -125,7 +126,7 @@ class Reception(Generic[M, Meta]):
         self.events = self.pool.events
         self.places = Places(runner=self._local.runner)
         self._pending = Counts(limits.max_incoming_connections)
-        self._chosen = Chosen(self._choose)
+        self.chosen = Chosen(self._choose)
         self._accepts = Ration(ACCEPT_RATE, ACCEPT_BURST, ACCEPT_PREFIXES)
 
     def next_fact(self) -> Fact[Meta] | None:
@@ -349,17 +350,17 @@ class Reception(Generic[M, Meta]):
             event.agreement,
             self._places_for(attempt.incoming, candidate),
         )
-        request = attempt.remote_point, candidate.id_point, remote.peer_id
         if isinstance(verdict, Motive):
-            self.events.append(told.RejectingRequest(*request))
+            remote_point = attempt.remote_point
+            self.events.append(telling.rejecting(candidate, remote_point, verdict))
             # A nack of version 0 has no list.
             listed = remote.message.version.p2p_version > 0
-            others = self._chosen.points(address, now) if listed else ()
+            others = self.chosen.points(address, now) if listed else ()
             connection.refuse(verdict, others, now)
         elif verdict is not None:
             connection.close(verdict, now)
         else:
-            self.events.append(told.AcceptingRequest(*request))
+            self.events.append(telling.accepting(candidate, attempt.remote_point))
             attempt.accept(candidate)
             connection.admit(now)
 
@@ -401,30 +402,32 @@ class Reception(Generic[M, Meta]):
         self.wished.pop(attempt.link, None)
         self._pending.remove(attempt.link)
         self.inbox.put(Joined(attempt.link, event.remote, event.version))
-        self.events.append(told.ConnectionEstablished(id_point, peer.peer_id))
+        self.events.append(telling.established(running))
         self.facts.append(Begun(attempt, running))
 
     def _see_off(self, attempt: Attempt[Meta], why: Disconnection, now: float) -> None:
         """It is over, for whatever reason; everything is given back."""
         before, address = attempt.state, attempt.remote_point.address
-        if why.greylists and self.acl.greylist(address, now) and attempt.peer is not None:
-            self.acl.greylist_peer(attempt.peer.peer_id, now)
+        if why.greylists and self.acl.greylist(address, now):
+            self.events.append(telling.greylisted(attempt, why))
+            if attempt.peer is not None:
+                self.acl.greylist_peer(attempt.peer.peer_id, now)
         attempt.leave(now)
         self.tally.ended(why.reason)
         self._pending.remove(attempt.link)
         self.facts.append(Over(attempt, before is State.RUNNING))
         if before is State.RUNNING:
-            assert attempt.peer is not None
             attempt.farewell = why
             self.tally.unreadable += any(it.kind in UNREADABLE for it in why.errors)
             self.places.untold += 1
             if why.greylists:
                 self.inbox.purge(attempt.link)
                 self.connection(attempt.link).close(why, now)  # it forgets what it has
-            self.events.append(told.Disconnected(attempt.peer.peer_id))
+            self.events.append(telling.disconnected(attempt, why))
         else:
             if attempt.link in self.wished:
                 self.wished[attempt.link] = why
+            self.events.append(telling.failed(attempt, why))
             self._learn_from_failure(attempt, before, why)
 
     def _learn_from_failure(
@@ -434,8 +437,7 @@ class Reception(Generic[M, Meta]):
         if before is State.HANDSHAKING and why.reason is _FAILED:
             self.events.append(told.AuthenticationFailed(point))
         elif before is State.ACCEPTED and attempt.incoming:
-            who = None if peer is None else peer.peer_id
-            self.events.append(told.RequestRejected(point, attempt.id_point, who))
+            self.events.append(telling.rejected(attempt))
         ours = not attempt.incoming
         if ours and why.reason is Reason.AUTHENTICATION_REJECTED_NO_COMMON_PROTOCOL:
             self._forget_stranger(point)

@@ -7,19 +7,20 @@ import os
 import socket
 from collections.abc import Generator
 from pathlib import Path
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, Literal, cast
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from ...fsm.local import Local
 from ...fsm.node import Node
+from ...fsm.policy import BY_SCORE, FAIR
 from ...fsm.settings import Settings
 from ...spec.address import PointError
 from ...spec.config import Config, ConfigError
 from ...spec.identity import Identity, PeerId
 from ...spec.message import MessageCodec
-from ...spec.metadata import TezosMetadata, constant_score
+from ...spec.metadata import TezosMetadata, constant_score, usefulness_score
 from ...spec.point import Endpoint, Point
 from ...spec.rpc import Generation
 from ...spec.shell import SHELL_CODEC
@@ -30,13 +31,13 @@ from ..config import Flags, load_config, load_config_file, local_part, settings_
 from ..daemon import Daemon, split_names
 from ..data_dir import DataDir
 from ..files import load_identity, save_identity
-from ..household import Household
-from ..log import LogFormat, LogLevel, make_log
+from ..log import LogFormat, LogLevel, log_files, make_log
 from ..metrics_addr import listen_for_metrics, parse_metrics_addr
+from ..names import ask
 from ..node_ends import unguessable
 from ..record.log import RECORD_MAX, Recorder
 from ..record.node import RecordedNode
-from ..sockets import listen_on, point_of, points_of
+from ..sockets import listen_on, point_of
 from .exits import CommandError, Exit
 from .network import (
     ChainName,
@@ -65,6 +66,7 @@ def _check_addresses(texts: tuple[str, ...]) -> None:
 
 
 MetricsAddr = Annotated[tuple[str, ...], checked(_check_addresses)]
+SharesName = Literal["fair", "score"]
 FlagsOfNode = Annotated[Flags, Parameter(name="*")]
 
 
@@ -92,6 +94,7 @@ def run(
     rpc_addr: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     rpc_host: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     legacy_rpc: bool = False,
+    shares: SharesName = "fair",
     flags: FlagsOfNode | None = None,
 ) -> None:
     """Run a node until Ctrl-C.
@@ -117,6 +120,7 @@ def run(
             given, or unix:PATH; several if repeated.
         rpc_host: another NAME[:PORT] by which clients may call it.
         legacy_rpc: the admin interface has the form of 2019.
+        shares: divide bandwidth evenly, or by how useful peers have been.
         flags: options of the node, by the reference's names.
     """
     files = DataDir(data_dir.expanduser())
@@ -131,9 +135,9 @@ def run(
     with files.lock():
         for fault in config.warnings:
             log.warning("configuration", what=str(fault))
-        difficulty = config.p2p.expected_proof_of_work
-        identity = identity_in(files, difficulty)
         with contextlib.ExitStack() as doors:
+            # First what can be told at once: making an identity may take minutes.
+            nearby = _nearby(config)
             door = _open_door(config)
             if door is not None:
                 doors.enter_context(door)
@@ -143,11 +147,17 @@ def run(
             rpc = _open_rpc(rpc_addr, _acl(files), rpc_host)
             for rpc_door in rpc:
                 doors.callback(rpc_door.close)
+            identity = identity_in(files, config.p2p.expected_proof_of_work)
             seeds = _SEEDS.get(network, ())
-            daemon = make_daemon(files, config, flags, ours, seeds, identity, door, log)
-            daemon.seconds, daemon.metrics = seconds, tuple(metrics)
-            daemon.limits, daemon.doors = config.p2p.limits, rpc
+            daemon = make_daemon(
+                files, config, flags, ours, seeds, identity, door, log, shares
+            )
+            daemon.seconds, daemon.nearby = seconds, nearby
+            daemon.metrics, daemon.limits = tuple(metrics), config.p2p.limits
+            daemon.doors = rpc
             daemon.generation = Generation.G2019 if legacy_rpc else Generation.G2026
+            daemon.public = network != "sandbox"
+            warn_of_nobody(network, daemon, log)
             check_descriptors(config.p2p.limits.max_connections, log)
             log.info("identity", peer=str(identity.peer_id), network=ours.chain_name)
             with _recorded(daemon, record, record_max):
@@ -229,20 +239,33 @@ def _open_door(config: Config) -> socket.socket | None:
     endpoint = config.p2p.listen_endpoint
     if endpoint is None:
         return None
-    return listen_on(_resolved(endpoint), config.p2p.limits.backlog)
+    point = _resolved(config, "listen-addr", endpoint)
+    return listen_on(point, config.p2p.limits.backlog)
 
 
-def _resolved(endpoint: Endpoint) -> Point:
+def _nearby(config: Config) -> Point | None:
+    endpoint = config.p2p.discovery_endpoint
+    return None if endpoint is None else _resolved(config, "discovery-addr", endpoint)
+
+
+def _resolved(config: Config, key: str, endpoint: Endpoint) -> Point:
     """Return the first point of an endpoint.
 
     Raises:
-        OSError: its name has no address.
+        CommandError: its name has no address; the message says which, and where it is
+            from.
     """
     try:
         return endpoint.point()
     except ValueError:
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-        return points_of(found)[0]
+        answer = ask(endpoint, public=False)
+    if answer.points:
+        return answer.points[0]
+    origin = config.origins[key]
+    raise CommandError(
+        f"{origin}: {endpoint.host}: {answer.why}; write an address, or a name that has "
+        "one"
+    )
 
 
 def make_daemon(
@@ -254,10 +277,11 @@ def make_daemon(
     identity: Identity,
     door: socket.socket | None,
     log: Any,
+    shares: SharesName = "fair",
 ) -> Daemon:
     """Make a node and what it needs to run by itself."""
     p2p = config.p2p
-    household = Household(files, lambda line: log.warning("file", what=line))
+    household = log_files(files, log)
     bound = None if door is None else point_of(door.getsockname()).port
     endpoints = p2p.peers(seeds, flags.peer, bootstrap=not flags.no_bootstrap_peers)
     trusted: tuple[tuple[Point, PeerId | None], ...]
@@ -276,7 +300,9 @@ def make_daemon(
         MessageCodec(SHELL_CODEC),
         Settings[Any](
             new_metadata=TezosMetadata,
-            score=constant_score,
+            score=constant_score if shares == "fair" else usefulness_score,
+            policy=FAIR if shares == "fair" else BY_SCORE,
+            shares=shares,
             random=unguessable,
             random_inside=unguessable,
             trusted=trusted,
@@ -285,15 +311,28 @@ def make_daemon(
         diversity,
     )
     household.restore(core, [point for point, _ in trusted])
-    nearby = p2p.discovery_endpoint
     return Daemon(
         core=core,
         diversity=diversity,
         door=door,
-        nearby=None if nearby is None else _resolved(nearby),
+        nearby=None,
         names=names,
+        trusted=tuple(point for point, _ in trusted),
         household=household,
         log=log,
+    )
+
+
+def warn_of_nobody(network: NetworkName, daemon: Daemon, log: Any) -> None:
+    """Say so if a node of a public network has nobody to begin with."""
+    known = daemon.names or daemon.trusted or daemon.core.pool.known_points
+    if network == "sandbox" or known or daemon.anchors:
+        return
+    log.warning(
+        "nobody_to_begin_with",
+        network=network,
+        what="no points of this network are built in: name some with --peer, or in "
+        "bootstrap-peers",
     )
 
 

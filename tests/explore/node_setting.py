@@ -64,7 +64,7 @@ LEFT_OUT: Final[Mapping[type, Mapping[str, str]]] = {
     Pool: {"news": "see there", "events": "read at once"},
     Reception: {
         "tally": _COUNT + "; how it grows is checked at every step",
-        "_chosen": "nothing: without discovery no points are told",
+        "chosen": "nothing: without discovery no points are told",
     },
     Traffic: {
         "up": "there are no caps: it counts bytes; who has joined is checked",

@@ -12,9 +12,11 @@ import pytest
 from tezos_p2p.spec import pool_events
 from tezos_p2p.spec.address import Address
 from tezos_p2p.spec.identity import PeerId
+from tezos_p2p.spec.motive import Motive
 from tezos_p2p.spec.point import ConnectionId, Point
 from tezos_p2p.spec.pool_events import (
     POOL_EVENTS,
+    UNNUMBERED,
     AcceptingRequest,
     AdvertiseReceived,
     AdvertiseSent,
@@ -54,6 +56,7 @@ from tezos_p2p.spec.pool_events import (
     pool_event_json,
     read_pool_event,
 )
+from tezos_p2p.spec.reasons import Disconnection, Reason
 
 POINT = Point(Address.parse("1.2.3.4"), 40123)
 POINT_6 = Point(Address.parse("2001:db8::1"), 9732)
@@ -125,6 +128,50 @@ def test_every_event_of_a_pool_has_its_number_its_name_and_its_fields(
 def test_there_are_twenty_six_kinds_and_every_one_has_a_golden() -> None:
     assert len(POOL_EVENTS) == 28
     assert {type(event) for event, *_ in GOLDENS} == set(POOL_EVENTS)
+
+
+@pytest.mark.parametrize(
+    ("event", "name"),
+    [
+        (MaintenanceStarted(motive="timer", idle_time=120.0), "maintenance_started"),
+        (MaintenanceEnded(duration=1.5), "maintenance_ended"),
+    ],
+)
+def test_runs_of_maintenance_have_a_name_and_no_number(
+    event: PoolEvent, name: str
+) -> None:
+    assert pool_event_json(event) == {"event": name}
+    assert event.tag is None
+    assert type(event) in UNNUMBERED
+    assert not hasattr(event, "__dict__")
+    assert pool_events.__doc__ is not None
+    assert f"\n—    {name} " in pool_events.__doc__
+
+
+def test_what_is_aside_is_not_in_the_json() -> None:
+    gone = Disconnection(Reason.USER)
+    told: dict[PoolEvent, PoolEvent] = {
+        TooFewConnections(active=7): TooFewConnections(),
+        TooManyConnections(active=7): TooManyConnections(),
+        AcceptingRequest(POINT, WHERE, PEER, expected=True): AcceptingRequest(
+            POINT, WHERE, PEER
+        ),
+        RejectingRequest(POINT, WHERE, PEER, motive=Motive.ALREADY_CONNECTED): (
+            RejectingRequest(POINT, WHERE, PEER)
+        ),
+        ConnectionEstablished(WHERE, PEER, incoming=True, private=True): (
+            ConnectionEstablished(WHERE, PEER)
+        ),
+        SwapRequestReceived(PEER, point=POINT, offered=PEER): SwapRequestReceived(PEER),
+        SwapAckReceived(PEER, point=POINT, offered=PEER): SwapAckReceived(PEER),
+        AdvertiseReceived(PEER, points=3): AdvertiseReceived(PEER),
+    }
+    for event, plain in told.items():
+        assert event != plain
+        assert pool_event_json(event) == pool_event_json(plain)
+    ended = Disconnected(PEER, id_point=WHERE, why=gone)
+    assert ended != Disconnected(PEER)
+    assert pool_event_json(ended) == pool_event_json(Disconnected(PEER))
 
 
 def test_the_remote_end_without_a_listening_port_has_no_port() -> None:
