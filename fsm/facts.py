@@ -5,7 +5,7 @@ Source: our own.
 
 from __future__ import annotations
 
-from typing import Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
@@ -13,6 +13,15 @@ from ..spec.address import Address
 from ..spec.identity import PeerId
 from ..spec.message import ControlMessage
 from ..spec.point import Point
+from ..spec.pool_events import (
+    MaintenanceEnded,
+    MaintenanceStarted,
+    PoolEvent,
+    TooFewConnections,
+    TooManyConnections,
+)
+from ..spec.reasons import Disconnection
+from . import maintenance as upkeep
 from .admission import Attempt
 from .pool import Running
 
@@ -29,10 +38,11 @@ class Begun(Generic[Meta]):
 
 @attrs.frozen
 class Over(Generic[Meta]):
-    """A link is over; ``ran``: it was running."""
+    """A link is over, and why; ``ran``: it was running."""
 
     attempt: Attempt[Meta]
     ran: bool
+    why: Disconnection
 
 
 @attrs.frozen
@@ -59,3 +69,11 @@ class Taught:
 
 #: Any of them.
 Fact = Begun[Meta] | Over[Meta] | Heard[Meta] | Taught
+
+#: What observers are told of maintenance.
+TOLD: Final[dict[type[Any], type[PoolEvent]]] = {
+    upkeep.Started: MaintenanceStarted,
+    upkeep.TooFew: TooFewConnections,
+    upkeep.TooMany: TooManyConnections,
+    upkeep.Ended: MaintenanceEnded,
+}

@@ -37,23 +37,17 @@ from ..spec.address import Address
 from ..spec.identity import PeerId
 from ..spec.message import MessageCodec
 from ..spec.point import Point
-from ..spec.pool_events import (
-    MaintenanceEnded,
-    MaintenanceStarted,
-    PoolEvent,
-    TooFewConnections,
-    TooManyConnections,
-)
-from ..spec.reasons import Direction, Disconnection, ErrorKind, P2pError, Reason
+from ..spec.pool_events import PoolEvent
+from ..spec.reasons import Direction, Disconnection, P2pError, Reason
 from . import answerer as answers
 from . import maintenance as upkeep
 from .acl import Acl
-from .admission import PENDING, State
+from .admission import State
 from .answerer import Answerer
 from .commands import Accept, Maintained, NodeCommand, Shout
 from .discovery import Discovery
 from .diversity import Diversity
-from .facts import Begun, Heard, Over
+from .facts import TOLD, Begun, Heard, Over
 from .inbox import Inbox, Item
 from .local import Local
 from .machine import LocalProtocolError
@@ -67,6 +61,7 @@ from .surroundings import Surroundings
 from .survey import Survey
 from .traffic import Traffic
 from .welcome import Welcome
+from .wishes import Wishes
 
 M = TypeVar("M")
 Meta = TypeVar("Meta")
@@ -79,10 +74,6 @@ _DISCOVERY: Final = -6
 _DIVERSITY: Final = -7
 _USER: Final = Disconnection(Reason.USER)
 _TRIMMED: Final = Disconnection(Reason.MAINTENANCE_TOO_MANY)
-_SWAPPED: Final = Disconnection(Reason.PEER_SWAPPED)
-_GIVEN_UP: Final = Disconnection(
-    Reason.TCP_CONNECTION_CANCELED, (P2pError(ErrorKind.CANCELED),)
-)
 
 
 @attrs.define(eq=False)
@@ -125,6 +116,7 @@ class Node(Generic[M, Meta]):
     _discovery: Discovery | None = attrs.field(init=False)
     _steward: Steward[Meta] = attrs.field(init=False)
     _world: Surroundings[Meta] = attrs.field(init=False)
+    _wishes: Wishes = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """Make the parts."""
@@ -135,9 +127,7 @@ class Node(Generic[M, Meta]):
         self.maintenance, self._answerer = parts.maintenance, parts.answerer
         self._welcome, self._discovery = parts.welcome, parts.discovery
         self._world = parts.world
-        attempts, score = self._reception.attempts, self._settings.score
-        self._steward = Steward(self.pool, self.acl, attempts)
-        self.survey = Survey(self._local, self.pool, self._traffic, attempts, score)
+        self._steward, self.survey, self._wishes = parts.keepers
 
     # -- life --------------------------------------------------------------------------
 
@@ -289,25 +279,13 @@ class Node(Generic[M, Meta]):
         return self._reception.broadcast(message, frozenset(skip), now)
 
     def connect(self, point: Point, now: float) -> int | P2pError:
-        """Dial a point, whatever its back-off; return the link, or why not."""
-        link = self._dial(point, now)
-        if isinstance(link, int):
-            self._reception.wish(link)
+        """Dial a point, whatever its back-off; return the link, or why not.
+
+        ``survey.why_not`` tells how it ended, ``Steward.give_up`` ends it before.
+        """
+        link = self._wishes.make(self._dial(point, now))
         self._follow(now)
         return link
-
-    def why_not(self, link: int) -> Disconnection | None:
-        """Return why a `connect` came to nothing; None if it did not, or was asked."""
-        return self._reception.wished.pop(link, None)
-
-    def give_up(self, link: int, now: float) -> bool:
-        """End a `connect` that has come to nothing yet; False if it has come to more."""
-        attempt = self._reception.attempts.get(link)
-        if attempt is None or attempt.state not in PENDING:
-            return False
-        self._reception.close(link, _GIVEN_UP, now)
-        self._follow(now)
-        return True
 
     def disconnect(
         self,
@@ -473,7 +451,8 @@ class Node(Generic[M, Meta]):
                     if self._diversity is not None:
                         self._diversity.joined(running.link, incoming=running.incoming)
                     self._settled(attempt, True, now)
-                case Over(attempt, ran):
+                case Over(attempt, ran, why):
+                    self._wishes.over(attempt.link, ran, why)
                     if self._diversity is not None:
                         self._diversity.left(attempt.link)
                     self._answerer.forget(attempt.link)
@@ -520,14 +499,8 @@ class Node(Generic[M, Meta]):
                     self.acl.collect(now)
                 case Maintained():
                     self._traffic.commands.append(command)
-                case upkeep.TooFew():
-                    self._reception.events.append(TooFewConnections())
-                case upkeep.TooMany():
-                    self._reception.events.append(TooManyConnections())
-                case upkeep.Started():
-                    self._reception.events.append(MaintenanceStarted())
                 case _:
-                    self._reception.events.append(MaintenanceEnded())
+                    self._reception.events.append(TOLD[type(command)]())
 
     def _answer(self, now: float) -> None:
         """Carry out what the answerer wants."""

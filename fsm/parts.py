@@ -23,9 +23,12 @@ from .point import PointInfo
 from .pool import Pool
 from .reception import Reception
 from .settings import Settings
+from .steward import Steward
 from .surroundings import Surroundings
+from .survey import Survey
 from .traffic import Traffic
 from .welcome import Welcome
+from .wishes import Wishes
 
 M = TypeVar("M")
 Meta = TypeVar("Meta")
@@ -42,6 +45,7 @@ class Parts(Generic[M, Meta]):
     answerer: Answerer
     discovery: Discovery | None
     world: Surroundings[Meta]
+    keepers: tuple[Steward[Meta], Survey[Meta], Wishes]
 
 
 def assemble(
@@ -116,7 +120,18 @@ def assemble(
             local.identity.peer_id, settings.listening or local.port, local.runner
         )
     welcome = Welcome(local.runner)
-    return Parts(traffic, reception, welcome, maintenance, answerer, discovery, world)
+    attempts, wishes = reception.attempts, Wishes()
+    survey = Survey(local, pool, traffic, attempts, settings.score, wishes)
+    return Parts(
+        traffic,
+        reception,
+        welcome,
+        maintenance,
+        answerer,
+        discovery,
+        world,
+        (Steward(pool, acl, attempts), survey, wishes),
+    )
 
 
 def _keeper(diversity: Diversity) -> Callable[[PointInfo, float], bool]:

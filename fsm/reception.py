@@ -64,8 +64,6 @@ Meta = TypeVar("Meta")
 ACCEPT_RATE: Final = 2.0
 ACCEPT_BURST: Final = 20
 ACCEPT_PREFIXES: Final = 4096
-#: Of how many dials that the application wished it is remembered how they ended.
-WISHES_MAX: Final = 64
 #: One prefix may hold so great a part of the handshakes in progress.
 PREFIX_SHARE: Final = 4
 
@@ -90,8 +88,6 @@ class Reception(Generic[M, Meta]):
         events: for observers; the pool's.
         refused: connections that were refused, failed or ended, by reason.
         facts: what the node was not told yet.
-        wished: dials that the application wished and that do not run, and how they have
-            ended if they have.
     """
 
     _local: Local
@@ -110,9 +106,6 @@ class Reception(Generic[M, Meta]):
     refused: dict[Reason, int] = attrs.field(factory=dict[Reason, int], init=False)
     places: Places = attrs.field(init=False)
     facts: deque[Fact[Meta]] = attrs.field(factory=deque[Fact[Meta]], init=False)
-    wished: dict[int, Disconnection | None] = attrs.field(
-        factory=dict[int, "Disconnection | None"], init=False
-    )
     _pending: Counts[Prefix] = attrs.field(init=False)
     _chosen: Chosen = attrs.field(init=False)
     _accepts: Ration[Prefix] = attrs.field(init=False)
@@ -154,12 +147,6 @@ class Reception(Generic[M, Meta]):
         attempt.dial(info, now)
         self.events.append(told.OutgoingConnection(point))
         return link
-
-    def wish(self, link: int) -> None:
-        """Remember how a dial ends, for the application that wished it."""
-        if len(self.wished) >= WISHES_MAX:
-            del self.wished[next(iter(self.wished))]
-        self.wished[link] = None
 
     def _refuse_to_dial(self, point: Point, now: float) -> ErrorKind | None:
         if self.acl.is_banned(point.address, now):
@@ -393,7 +380,6 @@ class Reception(Generic[M, Meta]):
         )
         attempt.run(running, now)
         attempt.told = True
-        self.wished.pop(attempt.link, None)
         self._pending.remove(attempt.link)
         self.inbox.put(Joined(attempt.link, event.remote, event.version))
         self.events.append(told.ConnectionEstablished(id_point, peer.peer_id))
@@ -407,7 +393,7 @@ class Reception(Generic[M, Meta]):
         attempt.leave(now)
         self._count(why.reason)
         self._pending.remove(attempt.link)
-        self.facts.append(Over(attempt, before is State.RUNNING))
+        self.facts.append(Over(attempt, before is State.RUNNING, why))
         if before is State.RUNNING:
             assert attempt.peer is not None
             attempt.farewell = why
@@ -417,8 +403,6 @@ class Reception(Generic[M, Meta]):
                 self.connection(attempt.link).close(why, now)  # it forgets what it has
             self.events.append(told.Disconnected(attempt.peer.peer_id))
         else:
-            if attempt.link in self.wished:
-                self.wished[attempt.link] = why
             self._learn_from_failure(attempt, before, why)
 
     def _learn_from_failure(
