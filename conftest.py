@@ -5,7 +5,7 @@ are checked line by line: what a ``$`` line names must exist (a target of the Ma
 an extra of the project, a module, a command and its options).  What only prints is run,
 and must print the lines that follow it, if any do; a line ``...`` stands for any others.
 A ``tezos-p2p`` command that does more is compared with its help, and what follows it is
-not looked at.
+not looked at.  ``curl`` asks a node that is started for it: see tests/docs/curled.py.
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ from sybil import Example, Sybil
 from sybil.parsers.myst import CodeBlockParser, PythonCodeBlockParser
 
 ROOT: Final = Path(__file__).parent
+sys.path.insert(0, str(ROOT / "tests" / "docs"))
+
+import curled  # noqa: E402  # a helper of the tests
+
 #: Modules that print and do nothing else: run here, and compared.
 PRINTING: Final = frozenset({"tezos_p2p.spec.layouts", "tezos_p2p.fsm.diagram"})
 #: Commands of tezos-p2p that do the same.
@@ -123,6 +127,8 @@ def _check_command(command: str, expected: str) -> None:
                 assert _extras(argument) <= set(known), f"no such extra: {argument}"
         case ["python" | ".venv/bin/python", "-m", _, *_]:
             _check_module(words, expected)
+        case ["curl", *_]:
+            curled.check(words, expected)
         case ["tezos-p2p" | ".venv/bin/tezos-p2p", _, *_]:
             _check_tezos_p2p(words, expected)
         case _:
@@ -136,8 +142,13 @@ def check_console(example: Example) -> None:
         _check_command(command, expected)
 
 
+def _end(_: object) -> None:
+    curled.stop()
+
+
 pytest_collect_file = Sybil(
     parsers=[PythonCodeBlockParser(), CodeBlockParser("console", check_console)],
+    teardown=_end,
     path=str(ROOT),
     patterns=["README.md", "SECURITY.md", "docs/*.md"],
 ).pytest()

@@ -13,6 +13,7 @@ from ..spec.address import Address
 from ..spec.identity import PeerId
 from ..spec.message import ControlMessage
 from ..spec.point import Point
+from ..spec.reasons import Disconnection
 from .admission import Attempt
 from .pool import Running
 
@@ -29,10 +30,11 @@ class Begun(Generic[Meta]):
 
 @attrs.frozen
 class Over(Generic[Meta]):
-    """A link is over; ``ran``: it was running."""
+    """A link is over, and why; ``ran``: it was running."""
 
     attempt: Attempt[Meta]
     ran: bool
+    why: Disconnection
 
 
 @attrs.frozen

@@ -12,32 +12,17 @@ from typing import Generic, TypeVar
 import attrs
 
 from ..spec.reasons import Reason
+from . import worker
 from .admission import State
 from .answerer import Answerer
 from .reception import Reception
 from .swap import Swaps
 from .tally import Tally
 from .traffic import Traffic
+from .worker import Workers
 
 M = TypeVar("M")
 Meta = TypeVar("Meta")
-
-
-@attrs.frozen
-class Stat:
-    """Bytes that all connections have moved, and how fast lately.
-
-    Attributes:
-        total_sent: bytes.
-        total_recv: bytes.
-        current_inflow: bytes a second.
-        current_outflow: bytes a second.
-    """
-
-    total_sent: int
-    total_recv: int
-    current_inflow: int
-    current_outflow: int
 
 
 @attrs.frozen
@@ -73,6 +58,19 @@ class Figures(Generic[M, Meta]):
     _traffic: Traffic[M]
     _reception: Reception[M, Meta]
     _answerer: Answerer
+    _workers: Workers
+
+    @property
+    def _fresh(self) -> bool:
+        return self._workers.state is worker.State.INACTIVE
+
+    @property
+    def _active(self) -> bool:
+        return self._workers.state is worker.State.ACTIVE
+
+    @property
+    def _stopped(self) -> bool:
+        return self._workers.state is worker.State.STOPPED
 
     @property
     def refused(self) -> dict[Reason, int]:
@@ -96,11 +94,6 @@ class Figures(Generic[M, Meta]):
             found[attempt.state] += 1
         del found[State.GONE]
         return found
-
-    def stat(self, now: float) -> Stat:
-        """Return what all connections have moved, and how fast lately."""
-        up, down = self._traffic.up.total(now), self._traffic.down.total(now)
-        return Stat(up.total, down.total, down.average, up.average)
 
     def queues(self) -> Queues:
         """Return how much waits; the cost grows with the number of connections."""

@@ -39,12 +39,11 @@ from ..spec.identity import PeerId
 from ..spec.message import MessageCodec
 from ..spec.point import Point
 from ..spec.pool_events import PoolEvent
-from ..spec.reasons import Direction, Disconnection, ErrorKind, P2pError, Reason
+from ..spec.reasons import Direction, Disconnection, P2pError, Reason
 from . import answerer as answers
 from . import maintenance as upkeep
-from . import telling, worker
+from . import telling
 from .acl import Acl
-from .admission import PENDING
 from .answerer import Answerer
 from .commands import Accept, Maintained, NodeCommand, Shout
 from .discovery import Discovery
@@ -65,7 +64,8 @@ from .survey import Survey
 from .tally import Tally
 from .traffic import Traffic
 from .welcome import Welcome
-from .worker import Worker, Workers
+from .wishes import Wishes
+from .worker import Workers
 
 M = TypeVar("M")
 Meta = TypeVar("Meta")
@@ -78,10 +78,6 @@ _DISCOVERY: Final = -6
 _DIVERSITY: Final = -7
 _USER: Final = Disconnection(Reason.USER)
 _TRIMMED: Final = Disconnection(Reason.MAINTENANCE_TOO_MANY)
-_SWAPPED: Final = Disconnection(Reason.PEER_SWAPPED)
-_GIVEN_UP: Final = Disconnection(
-    Reason.TCP_CONNECTION_CANCELED, (P2pError(ErrorKind.CANCELED),)
-)
 
 
 @attrs.define(eq=False)
@@ -125,6 +121,7 @@ class Node(Figures[M, Meta]):
     _discovery: Discovery | None = attrs.field(init=False)
     _steward: Steward[Meta] = attrs.field(init=False)
     _world: Surroundings[Meta] = attrs.field(init=False)
+    _wishes: Wishes = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """Make the parts."""
@@ -135,18 +132,8 @@ class Node(Figures[M, Meta]):
         self.maintenance, self._answerer = parts.maintenance, parts.answerer
         self._welcome, self._discovery = parts.welcome, parts.discovery
         self._world = parts.world
-        attempts, score = self._reception.attempts, self._settings.score
-        self._steward = Steward(self.pool, self.acl, attempts)
-        self.survey = Survey(self._local, self.pool, self._traffic, attempts, score)
-        workers: dict[str, Worker | None] = {
-            "welcome": self._welcome,
-            "maintenance": self.maintenance,
-            "discovery": self._discovery,
-        }
-        self._workers = Workers(
-            {name: it for name, it in workers.items() if it is not None},
-            self._local.runner,
-        )
+        self._workers, self._wishes = parts.workers, parts.wishes
+        self._steward, self.survey = parts.steward, parts.survey
 
     # -- life --------------------------------------------------------------------------
 
@@ -182,18 +169,6 @@ class Node(Figures[M, Meta]):
         for link, reason in kick_all(self._reception.attempts, why):
             self._reception.close(link, reason, now, deadline)
         self._follow(now)
-
-    @property
-    def _fresh(self) -> bool:
-        return self._workers.state is worker.State.INACTIVE
-
-    @property
-    def _active(self) -> bool:
-        return self._workers.state is worker.State.ACTIVE
-
-    @property
-    def _stopped(self) -> bool:
-        return self._workers.state is worker.State.STOPPED
 
     # -- inputs ------------------------------------------------------------------------
 
@@ -304,25 +279,13 @@ class Node(Figures[M, Meta]):
         return self._reception.broadcast(message, frozenset(skip), now)
 
     def connect(self, point: Point, now: float) -> int | P2pError:
-        """Dial a point, whatever its back-off; return the link, or why not."""
-        link = self._dial(point, now)
-        if isinstance(link, int):
-            self._reception.wish(link)
+        """Dial a point, whatever its back-off; return the link, or why not.
+
+        ``survey.why_not`` tells how it ended, ``Steward.give_up`` ends it before.
+        """
+        link = self._wishes.make(self._dial(point, now))
         self._follow(now)
         return link
-
-    def why_not(self, link: int) -> Disconnection | None:
-        """Return why a `connect` came to nothing; None if it did not, or was asked."""
-        return self._reception.wished.pop(link, None)
-
-    def give_up(self, link: int, now: float) -> bool:
-        """End a `connect` that has come to nothing yet; False if it has come to more."""
-        attempt = self._reception.attempts.get(link)
-        if attempt is None or attempt.state not in PENDING:
-            return False
-        self._reception.close(link, _GIVEN_UP, now)
-        self._follow(now)
-        return True
 
     def disconnect(
         self,
@@ -480,7 +443,8 @@ class Node(Figures[M, Meta]):
                     if self._diversity is not None:
                         self._diversity.joined(running.link, incoming=running.incoming)
                     self._settled(attempt, True, now)
-                case Over(attempt, ran):
+                case Over(attempt, ran, why):
+                    self._wishes.over(attempt.link, ran, why)
                     if self._diversity is not None:
                         self._diversity.left(attempt.link)
                     self._answerer.forget(attempt.link)

@@ -23,9 +23,13 @@ from .point import PointInfo
 from .pool import Pool
 from .reception import Reception
 from .settings import Settings
+from .steward import Steward
 from .surroundings import Surroundings
+from .survey import Survey
 from .traffic import Traffic
 from .welcome import Welcome
+from .wishes import Wishes
+from .worker import Worker, Workers
 
 M = TypeVar("M")
 Meta = TypeVar("Meta")
@@ -42,6 +46,10 @@ class Parts(Generic[M, Meta]):
     answerer: Answerer
     discovery: Discovery | None
     world: Surroundings[Meta]
+    workers: Workers
+    steward: Steward[Meta]
+    survey: Survey[Meta]
+    wishes: Wishes
 
 
 def assemble(
@@ -117,7 +125,23 @@ def assemble(
             local.identity.peer_id, settings.listening or local.port, local.runner
         )
     welcome = Welcome(local.runner)
-    return Parts(traffic, reception, welcome, maintenance, answerer, discovery, world)
+    attempts, wishes = reception.attempts, Wishes()
+    working: dict[str, Worker] = {"welcome": welcome, "maintenance": maintenance}
+    if discovery is not None:
+        working["discovery"] = discovery
+    return Parts(
+        traffic,
+        reception,
+        welcome,
+        maintenance,
+        answerer,
+        discovery,
+        world,
+        Workers(working, local.runner),
+        Steward(pool, acl, attempts),
+        Survey(local, pool, traffic, attempts, settings.score, wishes),
+        wishes,
+    )
 
 
 def _keeper(diversity: Diversity) -> Callable[[PointInfo, float], bool]:

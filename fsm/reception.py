@@ -65,8 +65,6 @@ Meta = TypeVar("Meta")
 ACCEPT_RATE: Final = 2.0
 ACCEPT_BURST: Final = 20
 ACCEPT_PREFIXES: Final = 4096
-#: Of how many dials that the application wished it is remembered how they ended.
-WISHES_MAX: Final = 64
 #: One prefix may hold so great a part of the handshakes in progress.
 PREFIX_SHARE: Final = 4
 
@@ -91,8 +89,6 @@ class Reception(Generic[M, Meta]):
         events: for observers; the pool's.
         tally: what is counted for observers.
         facts: what the node was not told yet.
-        wished: dials that the application wished and that do not run, and how they have
-            ended if they have.
         chosen: what those are told who are refused.
     """
 
@@ -112,9 +108,6 @@ class Reception(Generic[M, Meta]):
     tally: Tally = attrs.field(factory=Tally, init=False)
     places: Places = attrs.field(init=False)
     facts: deque[Fact[Meta]] = attrs.field(factory=deque[Fact[Meta]], init=False)
-    wished: dict[int, Disconnection | None] = attrs.field(
-        factory=dict[int, "Disconnection | None"], init=False
-    )
     _pending: Counts[Prefix] = attrs.field(init=False)
     chosen: Chosen = attrs.field(init=False)
     _accepts: Ration[Prefix] = attrs.field(init=False)
@@ -156,12 +149,6 @@ class Reception(Generic[M, Meta]):
         attempt.dial(info, now)
         self.events.append(told.OutgoingConnection(point))
         return link
-
-    def wish(self, link: int) -> None:
-        """Remember how a dial ends, for the application that wished it."""
-        if len(self.wished) >= WISHES_MAX:
-            del self.wished[next(iter(self.wished))]
-        self.wished[link] = None
 
     def _refuse_to_dial(self, point: Point, now: float) -> ErrorKind | None:
         if self.acl.is_banned(point.address, now):
@@ -399,7 +386,6 @@ class Reception(Generic[M, Meta]):
         )
         attempt.run(running, now)
         attempt.told = True
-        self.wished.pop(attempt.link, None)
         self._pending.remove(attempt.link)
         self.inbox.put(Joined(attempt.link, event.remote, event.version))
         self.events.append(telling.established(running))
@@ -415,7 +401,7 @@ class Reception(Generic[M, Meta]):
         attempt.leave(now)
         self.tally.ended(why.reason)
         self._pending.remove(attempt.link)
-        self.facts.append(Over(attempt, before is State.RUNNING))
+        self.facts.append(Over(attempt, before is State.RUNNING, why))
         if before is State.RUNNING:
             attempt.farewell = why
             self.tally.unreadable += any(it.kind in UNREADABLE for it in why.errors)
@@ -425,8 +411,6 @@ class Reception(Generic[M, Meta]):
                 self.connection(attempt.link).close(why, now)  # it forgets what it has
             self.events.append(telling.disconnected(attempt, why))
         else:
-            if attempt.link in self.wished:
-                self.wished[attempt.link] = why
             self.events.append(telling.failed(attempt, why))
             self._learn_from_failure(attempt, before, why)
 
@@ -440,19 +424,16 @@ class Reception(Generic[M, Meta]):
             self.events.append(telling.rejected(attempt))
         ours = not attempt.incoming
         if ours and why.reason is Reason.AUTHENTICATION_REJECTED_NO_COMMON_PROTOCOL:
-            self._forget_stranger(point)
+            info = self.pool.known_points.get(point)
+            # What an operator has said of it outlives that nobody of ours is there.
+            if info is None or not (info.trusted or info.expected):
+                self.pool.unregister_point(point)
         for error in why.errors:
             if ours and error.kind is ErrorKind.MYSELF:
                 self.pool.add_own_point(point)
             elif error.kind is ErrorKind.REJECTED_BY_NACK and peer is not None:
                 others = error.facts.get("alternative_points", ())
                 self.facts.append(Taught(point.address, peer.peer_id, others))
-
-    def _forget_stranger(self, point: Point) -> None:
-        """Forget a point of another network, but not what an operator has said of it."""
-        info = self.pool.known_points.get(point)
-        if info is None or not (info.trusted or info.expected):
-            self.pool.unregister_point(point)
 
     # -- aside -------------------------------------------------------------------------
 

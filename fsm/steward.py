@@ -15,6 +15,7 @@ trust          unban, and the flag
 untrust        the flag goes
 open           unban and untrust
 expect         who has to be at a point; somebody else there goes, and is greylisted
+give up        a dial that has come to nothing yet ends
 greylist       for what an application finds wrong with a peer: it is greylisted, with
                its address, and goes
 allow          white list: an address or a prefix that is never greylisted
@@ -41,9 +42,9 @@ import attrs
 from ..spec.address import Address
 from ..spec.identity import PeerId
 from ..spec.point import Point
-from ..spec.reasons import Disconnection, Reason
+from ..spec.reasons import Disconnection, ErrorKind, P2pError, Reason
 from .acl import Acl
-from .admission import Attempt, State
+from .admission import PENDING, Attempt, State
 from .pool import Pool
 from .prefix import Prefix
 
@@ -55,6 +56,7 @@ Kick = tuple[int, Disconnection]
 _ADDRESS_BANNED = Disconnection(Reason.IP_MANUALLY_BANNED)
 _PEER_BANNED = Disconnection(Reason.PEER_ID_MANUALLY_BANNED)
 _UNEXPECTED = Disconnection(Reason.UNEXPECTED_PEER_ID)
+_GIVEN_UP = Disconnection(Reason.TCP_CONNECTION_CANCELED, (P2pError(ErrorKind.CANCELED),))
 _OVER = (State.LEAVING, State.GONE)
 
 
@@ -207,6 +209,12 @@ class Steward(Generic[Meta]):
         """Empty the grey lists and the black lists; trust and the white list stay."""
         self._acl.clear()
         return []
+
+    def give_up(self, link: int) -> list[Kick]:
+        """End a dial, unless it has come to something, or is over."""
+        attempt = self._attempts.get(link)
+        pending = attempt is not None and attempt.state in PENDING
+        return [(link, _GIVEN_UP)] if pending else []
 
     def _ban(self, peer_id: PeerId) -> None:
         self._acl.ban_peer(peer_id)

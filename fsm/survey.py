@@ -17,6 +17,7 @@ import attrs
 
 from ..spec import rpc
 from ..spec.identity import PeerId
+from ..spec.reasons import Disconnection
 from ..spec.version import Version
 from . import peer as peers
 from . import point as points
@@ -24,6 +25,7 @@ from .admission import Attempt
 from .local import Local
 from .pool import Pool, Running
 from .traffic import Traffic
+from .wishes import Wishes
 
 Meta = TypeVar("Meta")
 
@@ -44,6 +46,7 @@ class Survey(Generic[Meta]):
         traffic: how bytes move.
         attempts: of every link.
         score: of a peer, from what is remembered.
+        wishes: dials that were asked for.
     """
 
     _local: Local
@@ -51,6 +54,7 @@ class Survey(Generic[Meta]):
     _traffic: Traffic[Any]
     _attempts: Mapping[int, Attempt[Meta]]
     _score: Callable[[Meta], float]
+    _wishes: Wishes
 
     @property
     def peer_id(self) -> PeerId:
@@ -72,6 +76,13 @@ class Survey(Generic[Meta]):
         up = self._traffic.up.stat(link, now)
         down = self._traffic.down.stat(link, now)
         return _stat(up.total, down.total, up.average, down.average)
+
+    def why_not(self, link: int) -> Disconnection | None:
+        """Return why a dial that was asked for came to nothing; None: it did not.
+
+        The last 64 are remembered.
+        """
+        return self._wishes.why_not(link)
 
     def connection(self, running: Running[Meta]) -> rpc.ConnectionInfo:
         """Return what there is to say of a connection that runs."""

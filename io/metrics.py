@@ -158,7 +158,7 @@ def _name_of(member: enum.Enum) -> str:
 
 
 def _read_reference(core: Node[Any, Any], now: float) -> dict[str, float]:
-    pool, tally, stat = core.pool, core.tally, core.stat(now)
+    pool, tally, stat = core.pool, core.tally, core.survey.stat(now)
     running = pool.running.values()
     incoming = sum(each.incoming for each in running)
     found: dict[str, float] = {

@@ -319,7 +319,7 @@ class NodeEnds(Generic[M, Meta]):
 
     def _came_to_nothing(self, link: int, point: Point) -> NotConnected:
         """Return the error for a dial that is over."""
-        ending = self._do(lambda core, _: core.why_not(link))
+        ending = self._do(lambda core, _: core.survey.why_not(link))
         text = f"no connection to {point} came about"
         if ending is None:  # it ran, and is gone
             return NotConnected(text)

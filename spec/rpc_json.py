@@ -2,6 +2,8 @@
 
 Of what others answer unknown fields are passed over; of what a client tells a node they
 are faults.  A calendar is not of this layer: who makes an `RpcJson` gives it one.
+
+Source: as the `rpc` module.
 """
 
 from __future__ import annotations

@@ -115,22 +115,30 @@ class _Gone(Exception):  # nothing is wrong
 class _Line(Generic[L]):
     """One connection of a client."""
 
-    def __init__(self, server: HttpServer[L], listener: L) -> None:
+    def __init__(self, server: HttpServer[L], listener: L, sock: socket.socket) -> None:
         self._server = server
         self._listener = listener
+        self._sock = sock
         self._reader = asyncio.StreamReader(_PIECE)
         self._writer: asyncio.StreamWriter | None = None
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_MAX)
-        self.idle = False
+        self.idle = True
         self.task: asyncio.Task[None] | None = None
 
-    async def serve(self, sock: socket.socket, busy: bool) -> None:
+    def drop(self) -> None:
+        """Close what was never served; harmless otherwise."""
+        if self._writer is None:
+            self._sock.close()
+
+    async def serve(self, busy: bool) -> None:
+        """Answer until the client goes; with ``busy``, that there is no time for it."""
         loop = asyncio.get_running_loop()
         protocol = asyncio.StreamReaderProtocol(self._reader)
         try:
-            transport, _ = await loop.connect_accepted_socket(lambda: protocol, sock)
+            transport, _ = await loop.connect_accepted_socket(
+                lambda: protocol, self._sock
+            )
         except OSError:
-            sock.close()
             return
         self._writer = asyncio.StreamWriter(transport, protocol, self._reader, loop)
         try:
@@ -382,13 +390,14 @@ class HttpServer(Generic[L]):
                 return
             else:
                 busy = True
-        line = _Line(self, listener)
+        line = _Line(self, listener, sock)
         self._lines[line] = None
-        line.task = asyncio.ensure_future(line.serve(sock, busy))
+        line.task = asyncio.ensure_future(line.serve(busy))
         line.task.add_done_callback(lambda task: self._ended(line, task))
 
     def _ended(self, line: _Line[L], task: asyncio.Task[None]) -> None:
         self._lines.pop(line, None)
+        line.drop()
         exc = None if task.cancelled() else task.exception()
         if isinstance(exc, Exception):
             report(exc)

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import attrs
 
+from ...spec.asides import Aside
 from ...spec.pool_events import PoolEvent
 from ..node_ends import NodeEnds
 
@@ -165,6 +166,8 @@ class Watch:
             await stream.news.wait()
 
     def _on_event(self, event: PoolEvent) -> None:
+        if isinstance(event, Aside):
+            return  # not on the reference's stream
         if len(self._events) > WAITING_MAX:
             self._missed = True
         else:

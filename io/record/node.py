@@ -378,14 +378,6 @@ class RecordedNode(Node[M, Meta], Generic[M, Meta]):
             _is,
         )
 
-    def give_up(self, link: int, now: float) -> bool:
-        """End a dial that has come to nothing yet."""
-        return self.step(
-            lambda: {"do": "give_up", "at": now, "link": link},
-            partial(super().give_up, link, now),
-            _is,
-        )
-
     def govern(self, act: Callable[[Steward[Meta]], Iterable[Kick]], now: float) -> None:
         """Have the steward do something."""
         if not self._inside and not self._log.ended:

@@ -367,7 +367,6 @@ _CALLS: Final[Mapping[str, Callable[[Replica, Fields], object]]] = {
     "broadcast": _broadcast,
     "connect": lambda n, it: n.connect(Point.parse(it["point"]), it["at"]),
     "disconnect": _disconnect,
-    "give_up": lambda n, it: n.give_up(it["link"], it["at"]),
     "govern": lambda n, it: n.govern(lambda _: (), it["at"]),
     "maintain": lambda n, it: n.maintain(it["at"]),
     "update_metadata": lambda n, it: n.update_metadata(

@@ -32,6 +32,7 @@ from tezos_p2p.fsm.swap import Swaps
 from tezos_p2p.fsm.tally import Tally
 from tezos_p2p.fsm.timers import Timers
 from tezos_p2p.fsm.traffic import Traffic
+from tezos_p2p.fsm.wishes import Wishes
 from tezos_p2p.spec.address import Address
 from tezos_p2p.spec.identity import PeerId
 from tezos_p2p.spec.limits import Limits
@@ -71,6 +72,7 @@ LEFT_OUT: Final[Mapping[type, Mapping[str, str]]] = {
         "down": "the same",
         "_next_link": "set anew before each step",
     },
+    Wishes: {"_ends": "why dials came to nothing, for who asks; nothing here does"},
     Timers: {
         "_heap": "what counts is in `_armed`; who is due, one at a time here",
         "changed": "not asked here",

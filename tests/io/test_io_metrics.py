@@ -136,7 +136,7 @@ def test_the_text_is_this_text():
 def test_each_value_is_what_the_scene_says():
     sim, hub = scripted()
     found = values_of(hub, sim)
-    stat = hub.node.stat(sim.now)
+    stat = hub.node.survey.stat(sim.now)
     expected = dict.fromkeys((f"octez_p2p_{name}" for name in DASHBOARD), 0)
     expected |= {
         f"octez_p2p_{name}": value

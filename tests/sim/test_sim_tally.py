@@ -9,12 +9,13 @@ import pytest
 from nodes import Sim, identity, node, pair, point
 from scenes import IDLE, dial, idle_nodes, limits, messages, part, put, told
 
-from tezos_p2p.fsm.figures import Queues, Stat
+from tezos_p2p.fsm.figures import Queues
 from tezos_p2p.fsm.machine import LocalProtocolError
 from tezos_p2p.fsm.tally import BOUNDS, Durations, Phase
 from tezos_p2p.spec import pool_events as events
 from tezos_p2p.spec.message import Advertise, Bootstrap, SwapAck, SwapRequest
 from tezos_p2p.spec.reasons import Reason
+from tezos_p2p.spec.rpc import Stat
 
 #: What is told of an own message that was sent, or is about to be answered.
 SENT = {
@@ -305,7 +306,7 @@ def test_bytes_are_those_of_all_connections_even_when_they_are_gone():
     sim = met.sim
     sim.do(met.one, lambda it: it.send(identity(1).peer_id, b"x" * 1000, sim.now))
     sim.run(2.0)
-    ours, theirs = met.one.node.stat(sim.now), met.other.node.stat(sim.now)
+    ours, theirs = met.one.node.survey.stat(sim.now), met.other.node.survey.stat(sim.now)
     assert ours.total_sent == theirs.total_recv > 1000
     assert ours.total_recv == theirs.total_sent > 0
     assert ours.current_outflow == theirs.current_inflow > 0
@@ -314,7 +315,7 @@ def test_bytes_are_those_of_all_connections_even_when_they_are_gone():
     assert ours.current_outflow > ours.current_inflow
     part(sim, met.one, 1)
     sim.run(100.0)
-    later = met.one.node.stat(sim.now)
+    later = met.one.node.survey.stat(sim.now)
     assert later == Stat(ours.total_sent, ours.total_recv, 0, 0)
 
 
@@ -344,5 +345,5 @@ def test_nothing_is_queued_where_nobody_is():
     sim = Sim(1)
     (alone,) = idle_nodes(sim, range(1))
     assert alone.node.queues() == Queues(0, 0, 0, 0, 0)
-    assert alone.node.stat(sim.now) == Stat(0, 0, 0, 0)
+    assert alone.node.survey.stat(sim.now) == Stat(0, 0, 0, 0)
     assert counts(alone) == {}

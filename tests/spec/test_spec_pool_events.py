@@ -106,8 +106,6 @@ GOLDENS: list[tuple[PoolEvent, int, str, dict[str, Any]]] = [
     (BootstrapReceived(PEER), 23, "bootstrap_received", {"source": PEER_TEXT}),
     (AdvertiseSent(PEER), 24, "advertise_sent", {"source": PEER_TEXT}),
     (AdvertiseReceived(PEER), 25, "advertise_received", {"source": PEER_TEXT}),
-    (MaintenanceStarted(), 26, "maintenance_started", {}),
-    (MaintenanceEnded(), 27, "maintenance_ended", {}),
 ]
 
 
@@ -126,7 +124,7 @@ def test_every_event_of_a_pool_has_its_number_its_name_and_its_fields(
 
 
 def test_there_are_twenty_six_kinds_and_every_one_has_a_golden() -> None:
-    assert len(POOL_EVENTS) == 28
+    assert len(POOL_EVENTS) == 26
     assert {type(event) for event, *_ in GOLDENS} == set(POOL_EVENTS)
 
 
