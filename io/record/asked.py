@@ -132,24 +132,61 @@ class _Codec:
         return self.asker.log.decode(tag, payload, self.real.decode)
 
 
-_STEWARD: Final = frozenset(name for name in vars(Steward) if not name.startswith("_"))
+#: Methods of a node's tables and lists that change them.
+POOL_CHANGES: Final = frozenset(
+    {
+        "register_point",
+        "register_new_point",
+        "learn",
+        "unregister_point",
+        "register_peer",
+        "add_own_point",
+    }
+)
+ACL_CHANGES: Final = frozenset(
+    {
+        "ban",
+        "unban",
+        "ban_peer",
+        "unban_peer",
+        "allow",
+        "disallow",
+        "greylist",
+        "greylist_peer",
+        "clear",
+        "clear_greylists",
+        "collect",
+    }
+)
+#: What an application may have a steward, or the tables, do.
+_ORDERS: Final = frozenset(
+    {
+        *(name for name in vars(Steward) if not name.startswith("_")),
+        *(f"pool.{name}" for name in POOL_CHANGES),
+        *(f"acl.{name}" for name in ACL_CHANGES),
+    }
+)
+#: Verbs, each with its arguments.
+Told = list[tuple[str, Any, Fields]]
 
 
 @attrs.frozen
 class Governed:
     """What a steward was told to do, and what came of it; ``done``: it was told."""
 
-    told: list[tuple[str, Any, Fields]]
+    told: Told
     kicks: list[Kick]
     error: Exception | None
     done: bool
 
     @classmethod
     def by(
-        cls, act: Callable[[Steward[Any]], Iterable[Kick]], steward: Steward[Any]
+        cls,
+        act: Callable[[Steward[Any]], Iterable[Kick]],
+        steward: Steward[Any],
+        told: Told,
     ) -> Governed:
-        """Have a steward do something, and take note of it."""
-        told: list[tuple[str, Any, Fields]] = []
+        """Have a steward do something, and take note of it, beside what others note."""
         try:
             kicks = list(act(cast("Any", _Witness(steward, told))))
         except Exception as exc:
@@ -173,9 +210,9 @@ class Governed:
         Raises:
             ValueError: it is not that; also KeyError or TypeError.
         """
-        told: list[tuple[str, Any, Fields]] = []
+        told: Told = []
         for name, args, named in fields["told"]:
-            if name not in _STEWARD:
+            if name not in _ORDERS:
                 raise ValueError(f"no verb of a steward: {str(name)[:40]}")
             values = {key: value_in(value) for key, value in named.items()}
             told.append((name, value_in(args), values))
@@ -183,10 +220,11 @@ class Governed:
         error = None if fields["error"] is None else raised_in(fields["error"])
         return cls(told, kicks, error, False)
 
-    def settle(self, steward: Steward[Any]) -> list[Kick]:
+    def settle(self, steward: Steward[Any], tables: Mapping[str, Any]) -> list[Kick]:
         """Do it, if it is not done; return who has to go."""
-        for name, args, named in () if self.done else self.told:
-            getattr(steward, name)(*args, **named)
+        for path, args, named in () if self.done else self.told:
+            table, _, name = path.rpartition(".")
+            getattr(tables[table] if table else steward, name)(*args, **named)
         if self.error is not None:
             raise self.error
         return self.kicks
@@ -195,9 +233,7 @@ class Governed:
 class _Witness:
     """Stands in for the steward, and notes what it is told to do."""
 
-    def __init__(
-        self, steward: Steward[Any], told: list[tuple[str, Any, Fields]]
-    ) -> None:
+    def __init__(self, steward: Steward[Any], told: Told) -> None:
         self._steward = steward
         self._told = told
 

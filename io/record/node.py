@@ -35,7 +35,7 @@ from ...spec.message import MessageCodec
 from ...spec.point import Point
 from ...spec.reasons import Direction, Disconnection, P2pError, Reason
 from .about import node_json, restore_lists, restore_state, state_json
-from .asked import Asker, Governed, named_out
+from .asked import ACL_CHANGES, POOL_CHANGES, Asker, Governed, Told, named_out
 from .log import Fields, Log
 from .trace import digest
 from .values import (
@@ -54,32 +54,6 @@ Meta = TypeVar("Meta")
 T = TypeVar("T")
 
 _USER: Final = Disconnection(Reason.USER)
-#: Methods of a node's tables and lists that change them.
-POOL_CHANGES: Final = frozenset(
-    {
-        "register_point",
-        "register_new_point",
-        "learn",
-        "unregister_point",
-        "register_peer",
-        "add_own_point",
-    }
-)
-ACL_CHANGES: Final = frozenset(
-    {
-        "ban",
-        "unban",
-        "ban_peer",
-        "unban_peer",
-        "allow",
-        "disallow",
-        "greylist",
-        "greylist_peer",
-        "clear",
-        "clear_greylists",
-        "collect",
-    }
-)
 
 
 class _Door:
@@ -102,7 +76,11 @@ class _Door:
             given = [
                 list(a) if name == "learn" and not i else a for i, a in enumerate(args)
             ]
-            fields: Fields = {"do": f"{self._name}.{name}"}
+            path = f"{self._name}.{name}"
+            if self._node.told is not None:  # by who has the steward do something
+                self._node.told.append((path, tuple(given), named))
+                return method(*given, **named)
+            fields: Fields = {"do": path}
             return self._node.step(
                 lambda: fields | {"args": value_out(given), "named": named_out(named)},
                 lambda: method(*given, **named),
@@ -121,6 +99,9 @@ class RecordedNode(Node[M, Meta], Generic[M, Meta]):
         diversity: who may fill our slots; None: anybody.
         log: what takes the recording.
     """
+
+    #: What an application tells the steward and the tables to do, while it does.
+    told: Told | None = None
 
     def __init__(
         self,
@@ -388,9 +369,18 @@ class RecordedNode(Node[M, Meta], Generic[M, Meta]):
         self, act: Callable[[Steward[Meta]], Iterable[Kick]], steward: Steward[Meta]
     ) -> list[Kick]:
         governed = self._log.ask(
-            "govern", lambda: Governed.by(act, steward), Governed.out, Governed.read
+            "govern", partial(self._note, act, steward), Governed.out, Governed.read
         )
-        return governed.settle(steward)
+        return governed.settle(steward, {"pool": self._tables, "acl": self._lists})
+
+    def _note(
+        self, act: Callable[[Steward[Meta]], Iterable[Kick]], steward: Steward[Meta]
+    ) -> Governed:
+        self.told = []
+        try:
+            return Governed.by(act, steward, self.told)
+        finally:
+            self.told = None
 
     def maintain(self, now: float) -> None:
         """Look after the number of connections now."""

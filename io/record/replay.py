@@ -24,8 +24,9 @@ from ...spec.identity import Identity, PeerId
 from ...spec.point import Point
 from ...spec.reasons import Direction
 from .about import node_of
+from .asked import ACL_CHANGES, POOL_CHANGES
 from .log import Decode, Fields, Log, Make
-from .node import ACL_CHANGES, POOL_CHANGES, RecordedNode
+from .node import RecordedNode
 from .trace import Line, TraceError, dump, read_lines
 from .values import Carried, bytes_in, disconnection_in, raised_in, value_in
 
