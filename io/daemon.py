@@ -41,7 +41,7 @@ from ..spec.limits import Limits
 from ..spec.point import Endpoint, Point
 from ..spec.rpc import Generation
 from . import aio_node, blocking_node
-from .admin.server import Door
+from .admin.server import AdminServer, AdminThread, Door
 from .ends import question
 from .household import SAVE_EVERY, Household
 from .log import EventLog, notice
@@ -133,7 +133,12 @@ class Daemon:
         tasks: list[asyncio.Task[None]] = []
         try:
             node.on_event = self._event_log()
-            async with node:
+            # The admin interface ends first: it is entered last.
+            async with (
+                self._metrics_asyncio(),
+                node,
+                AdminServer(node, self.doors, self.generation),
+            ):
                 self._up(node.point)
                 helpers = [self._pull(node), self._save_asyncio(save)]
                 helpers += [self._resolve(node, name) for name in self.names]
@@ -212,7 +217,11 @@ class Daemon:
         threads: list[threading.Thread] = []
         try:
             node.on_event = self._event_log()
-            with node:
+            with (
+                self._metrics_in_thread(node),
+                node,
+                AdminThread(node, self.doors, self.generation),
+            ):
                 self._up(node.point)
                 jobs: list[Callable[[], None]] = [
                     functools.partial(self._pull_blocking, node)
