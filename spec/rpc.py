@@ -14,7 +14,7 @@ address            IPv6 text always, ``::ffff:127.0.0.1`` for IPv4
 `Int64`            decimal string
 `Score`            number, without a point if it is whole
 chain name         string; if it is no UTF-8, ``{"invalid_utf8_string": [byte, ...]}``
-field with a ``?``  left out when there is nothing to say, never null
+field with ``?``   left out when there is nothing to say, never null
 =================  =====================================================================
 
 Objects, their fields in this order:
@@ -31,9 +31,9 @@ object             fields
 `PointInfo`        trusted, greylisted_until?, state, p2p_peer_id?, six ``last_*``?,
                    expected_peer_id? (2026)
 `PointState`       event_kind, p2p_peer_id? (accepted, running)
-`PeerEvent`        kind, timestamp, addr, port?
-`PointEvent`       ``[timestamp, {"event_kind", "p2p_peer_id"?}]``
-`PoolEvent`        event, and its fields: see the pool_events module
+``PeerEvent``      kind, timestamp, addr, port?
+``PointEvent``     ``[timestamp, {"event_kind", "p2p_peer_id"?}]``
+``PoolEvent``      event, and its fields: see the pool_events module
 `FullStat`         stat, incoming_connections, outgoing_connections, peers, points (2026)
 `NodeVersion`      version, network_version, commit_info or null (2026)
 `GreylistIps`      ips, not_reliable_since or null (2026)
@@ -168,7 +168,7 @@ class PeerInfo:
         score: what it is worth.
         trusted: whether it is trusted.
         conn_metadata: what it told of itself; while it runs.
-        peer_metadata: what the application remembers of it: `TezosMetadata`, or any
+        peer_metadata: what the application remembers of it: ``TezosMetadata``, or any
             other JSON value, which is passed through.
         state: where it stands.
         reachable_at: where it is; while it is accepted or runs.

@@ -50,7 +50,7 @@ _CLOSED: Final = rpc.RpcError("permanent", ErrorKind.CONNECTION_CLOSED.id)
 
 
 class Answers(Lists):
-    """One method for each route, by its name; see `Talk`."""
+    """One method for each route, by its name; see ``Talk``."""
 
     def __init__(self, node: NodeEnds[Any, Any], generation: rpc.Generation) -> None:
         super().__init__(node, generation)

@@ -29,7 +29,7 @@ LISTS_MAX: Final = 4
 
 
 class Lists(Talk):
-    """Answers with lists; see `Talk`."""
+    """Answers with lists; see ``Talk``."""
 
     def __init__(self, node: NodeEnds[Any, Any], generation: rpc.Generation) -> None:
         super().__init__(node, generation)

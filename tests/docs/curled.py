@@ -114,5 +114,8 @@ def _without(words: list[str]) -> str:
         answer = line.getresponse()
         assert answer.status in (200, 500), answer.status
         if "--max-time" in words:
+            line.sock.settimeout(float(words[words.index("--max-time") + 1]))
+            with contextlib.suppress(TimeoutError):
+                return answer.read1().decode()
             return ""
         return answer.read().decode()
