@@ -13,12 +13,13 @@ SOURCES := pyproject.toml tests/constraints.txt
 # Two targets at once would install into one environment at the same time.
 .NOTPARALLEL:
 
-.PHONY: help demo test test-extra check bench docs diagrams clean
+.PHONY: help demo test test-extra test-long check bench docs diagrams clean
 
 help:
 	@echo "make demo        a network of real nodes forms on loopback, and survives a kill"
 	@echo "make test        the test suite"
 	@echo "make test-extra  the suite again: lowest versions, other Pythons"
+	@echo "make test-long   what tests scale down, in full: minutes, on a quiet machine"
 	@echo "make check       lint, types, import contracts, diagrams, docs, packages"
 	@echo "make bench       benchmarks against their yardsticks"
 	@echo "make docs        the documentation, in docs/_build/html"
@@ -33,6 +34,10 @@ test: $(VENV)/test
 
 test-extra: $(VENV)/test
 	$(BIN)/python tests/extra/run.py
+
+test-long: $(VENV)/test
+	TEZOS_P2P_LONG=1 $(BIN)/python -m pytest -n 0 -o timeout=1200 \
+		tests/io/test_io_nodes_long.py tests/io/test_io_record_daemon.py
 
 check: $(VENV)/dev
 	$(BIN)/ruff check

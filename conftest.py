@@ -10,7 +10,9 @@ not looked at.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import re
 import shlex
 import subprocess
@@ -63,6 +65,32 @@ def _check_output(words: list[str], expected: str) -> None:
     assert re.fullmatch(pattern, out), f"it prints:\n{out}"
 
 
+def _help(words: list[str]) -> str:
+    """Return the help of a command."""
+    # In this process: there are many, and each would load everything anew.
+    from tezos_p2p.io.cli.start import main
+
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert main([*words, "--help"]) == 0, f"there is no {words}"
+    return out.getvalue()
+
+
+def _words_of_command(words: list[str]) -> int:
+    """Count the words behind ``tezos-p2p`` that name a command."""
+    match words[1:]:
+        case ["admin", "is", *_]:
+            return 4
+        case ["admin", "watch" | "top", *_]:
+            return 2
+        case ["admin", *_]:
+            return 3
+        case ["identity" | "config", *_]:
+            return 2
+        case _:
+            return 1
+
+
 def _check_tezos_p2p(words: list[str], expected: str) -> None:
     """Check a line of the command: run it if it only prints, else look into its help."""
     # What the shell would make of the line is not the command's business.
@@ -73,8 +101,8 @@ def _check_tezos_p2p(words: list[str], expected: str) -> None:
         _check_output(command, expected)
         return
     options = {word.partition("=")[0] for word in words[1:cut] if word.startswith("--")}
-    group = 2 if words[1] in ("identity", "config") else 1
-    text = _run([*command[: 2 + group], "--help"])
+    group = _words_of_command(words)
+    text = _help(words[1 : 1 + group])
     named = " ".join(words[: 1 + group])
     assert re.search(rf"^Usage: {re.escape(named)}\b", text, re.M), f"no {named}"
     known = set(re.findall(r"--[a-z][a-z0-9-]*", text)) | {"--help"}

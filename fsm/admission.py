@@ -38,6 +38,7 @@ from typing import Any, Final, Generic, TypeVar
 import attrs
 
 from ..spec.events import Remote
+from ..spec.identity import PeerId
 from ..spec.motive import Motive
 from ..spec.point import ConnectionId, Point
 from ..spec.reasons import Disconnection, ErrorKind, P2pError, Reason
@@ -64,6 +65,9 @@ class State(States):
     LEAVING = "over; the socket is not closed yet"
     GONE = "over, and the socket is closed"
 
+
+#: Begun, and not come to anything yet.
+PENDING: Final = (State.DIALLING, State.HANDSHAKING, State.ACCEPTED)
 
 # fmt: off
 #: Everything that an attempt can do.
@@ -96,6 +100,7 @@ class Places:
         coming: those of them that are in `State.ACCEPTED`.
         untold: connections that are over, which the application was not told yet.
         runner: what executes the table.
+        watch: told of an attempt after each of its steps; for who records them.
     """
 
     reserved: int = 0
@@ -103,6 +108,7 @@ class Places:
     coming: int = 0
     untold: int = 0
     runner: Runner = attrs.field(default=shared, repr=False)
+    watch: Callable[[Attempt[Any]], object] | None = attrs.field(default=None, repr=False)
 
 
 @attrs.frozen
@@ -134,6 +140,7 @@ class Attempt(Generic[Meta]):
         remote_point: what was dialled, or where the incoming connection comes from.
         pool: whose tables it is entered in.
         places: of the node.
+        began: when the step began that is under way.
 
     Attributes:
         state: where it stands.
@@ -152,6 +159,7 @@ class Attempt(Generic[Meta]):
     remote_point: Point
     pool: Pool[Meta]
     places: Places
+    began: float = 0.0
     state: State = attrs.field(default=State.IDLE, init=False)
     point: PointInfo | None = attrs.field(default=None, init=False)
     peer: PeerInfo[Meta] | None = attrs.field(default=None, init=False)
@@ -198,6 +206,8 @@ class Attempt(Generic[Meta]):
 
     def _fire(self, trigger: str, fact: object) -> None:
         _FIRE[self.places.runner][trigger](self, fact)
+        if self.places.watch is not None:
+            self.places.watch(self)
 
     def _request(self, now: float) -> None:
         assert self.point is not None
@@ -302,10 +312,13 @@ def refusal(
 PRIVATE: Final = Disconnection(
     Reason.AUTHENTICATION_REJECTED_ERROR, (P2pError(ErrorKind.PRIVATE_MODE),)
 )
-#: How it ends if the peer is banned.
-BANNED: Final = Disconnection(
-    Reason.AUTHENTICATION_REJECTED_ERROR, (P2pError(ErrorKind.PEER_BANNED),)
-)
+
+
+def banned(peer_id: PeerId) -> Disconnection:
+    """Return how an attempt ends if the peer is banned."""
+    error = P2pError(ErrorKind.PEER_BANNED, str(peer_id), {"peer_id": peer_id})
+    return Disconnection(Reason.AUTHENTICATION_REJECTED_ERROR, (error,))
+
 
 # The class's own parts, named here because they are data of the machine.
 # pyright: reportPrivateUsage=false

@@ -51,6 +51,7 @@ from ..spec.reasons import Disconnection, Reason
 from .machine import Table, Trigger, shared
 from .scope import Scope, may_teach, scope_of
 from .swap import Swap, Swaps
+from .tally import Tally
 from .teaching import Teaching, party_of
 from .timers import Timers
 
@@ -230,12 +231,11 @@ class Answerer:
         least: connections up to which a swap drops nobody: the node lacks some.
         most: connections above which it ends the new one if the old one is gone.
         runner: ``machine.shared`` or ``machine.compiled``.
+        tally: where it counts.
 
     Attributes:
         swaps: the swap that is going on, and how those before ended.
         teaching: which points peers may teach; to sift those of refusals, too.
-        throttled: messages dropped because they came too soon.
-        ignored: messages that were not taken up for other reasons.
     """
 
     _world: World
@@ -245,10 +245,9 @@ class Answerer:
     _least: int = 0
     _most: int = 0xFFFF
     _runner: Callable[[Table, type], Mapping[str, Trigger]] = shared
+    tally: Tally = attrs.field(factory=Tally)
     swaps: Swaps = attrs.field(init=False)
     teaching: Teaching = attrs.field(init=False)
-    throttled: int = attrs.field(default=0, init=False)
-    ignored: int = attrs.field(default=0, init=False)
     _talks: dict[int, _Talk] = attrs.field(factory=dict[int, _Talk], init=False)
     _timers: Timers = attrs.field(factory=Timers, init=False)
     _commands: deque[Command] = attrs.field(factory=deque[Command], init=False)
@@ -272,8 +271,10 @@ class Answerer:
         handle = _HANDLERS.get(type(message))
         if handle is None:
             self._commands.append(Disconnect(link, _CLOSED))
-        elif self._private_mode:
-            self.ignored += 1
+            return
+        self.tally.own_received[type(message)] += 1
+        if self._private_mode:
+            self.tally.ignored += 1
         elif (facts := self._world.facts(link)) is not None:
             talk = self._talks.get(link)
             if talk is None:
@@ -313,6 +314,7 @@ class Answerer:
         if not taken:
             return
         self._tell(_SENT[type(message)](reply.to))
+        self.tally.own_sent[type(message)] += 1
         talk = self._talks.get(reply.link)
         if isinstance(message, SwapAck):
             if talk is not None:
@@ -421,9 +423,9 @@ class Answerer:
 
     def _bootstrap(self, facts: Facts, talk: _Talk, _: Bootstrap, now: float) -> None:
         if not self._discovery:
-            self.ignored += 1
+            self.tally.ignored += 1
         elif now < talk.bootstrap_at + GAP:
-            self.throttled += talk.asked
+            self.tally.throttled += talk.asked
             talk.asked = True
             self._wait(facts.link, talk)
         else:
@@ -438,14 +440,15 @@ class Answerer:
         self, facts: Facts, talk: _Talk, message: Advertise, now: float
     ) -> None:
         if not self._discovery:
-            self.ignored += 1
+            self.tally.ignored += 1
         elif now < talk.advertise_at + GAP:
-            self.throttled += talk.advertised is not None
+            self.tally.throttled += talk.advertised is not None
             talk.advertised = talk.advertised or message
             self._wait(facts.link, talk)
         else:
             talk.advertise_at = now
-            self._tell(told.AdvertiseReceived(facts.peer_id))
+            taught = len(message.points)
+            self._tell(told.AdvertiseReceived(facts.peer_id, points=taught))
             points = self.teaching.sift(facts.address, facts.peer_id, message.points, now)
             if points:
                 self._commands.append(Learn(facts.link, points))
@@ -454,19 +457,24 @@ class Answerer:
         self, facts: Facts, talk: _Talk, message: SwapRequest, now: float
     ) -> None:
         if now < talk.request_at + SWAP_GAP:
-            self.throttled += 1
+            self.tally.throttled += 1
             return
         talk.request_at = now
-        self._tell(told.SwapRequestReceived(facts.peer_id))
+        self._tell(
+            told.SwapRequestReceived(
+                facts.peer_id, point=message.point, offered=message.peer_id
+            )
+        )
         if self.swaps.linger is None:
-            self.ignored += 1
+            self.tally.ignored += 1
             return
         if (
             not self.swaps.may_agree(now)
             or now < talk.ack_sent_at + SWAP_SENT_GAP
             or not self._may_take(facts, message, now)
         ):
-            self.ignored += 1
+            self.tally.ignored += 1
+            self.tally.swaps_ignored += 1
             self._tell(told.SwapRequestIgnored(facts.peer_id))
             return
         offer = self._offer(facts)
@@ -477,10 +485,14 @@ class Answerer:
 
     def _ack(self, facts: Facts, talk: _Talk, message: SwapAck, now: float) -> None:
         if now < talk.ack_at + SWAP_GAP:
-            self.throttled += 1
+            self.tally.throttled += 1
             return
         talk.ack_at = now
-        self._tell(told.SwapAckReceived(facts.peer_id))
+        self._tell(
+            told.SwapAckReceived(
+                facts.peer_id, point=message.point, offered=message.peer_id
+            )
+        )
         # One answer to each request, and none to those of long ago.
         offered, talk.offered = talk.offered, None
         if (
@@ -489,7 +501,7 @@ class Answerer:
             or self.swaps.busy
             or not self._may_take(facts, message, now)
         ):
-            self.ignored += 1
+            self.tally.ignored += 1
             return
         self.swaps.accept(_swap(facts, message, offered))
         self._dial()

@@ -40,6 +40,10 @@ class Chosen:
         factory=dict[Scope, "tuple[Point, ...]"], init=False
     )
 
+    def renew(self) -> None:
+        """Tell nothing any more that was true a moment ago: after a ban, for example."""
+        self._at = -math.inf
+
     def points(self, to: Address, now: float) -> tuple[Point, ...]:
         """Return points for somebody at an address."""
         if now - self._at >= NACK_FRESH:

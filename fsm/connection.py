@@ -343,6 +343,11 @@ class Connection(Generic[M]):
         return self._in is not None and self._in.stalled
 
     @property
+    def undelivered(self) -> int:
+        """Weight of the messages that `receive` has to give; see the queues module."""
+        return 0 if self._in is None else self._in.fill
+
+    @property
     def queued(self) -> int:
         """Bytes of messages that `send` has taken so far, but for those dropped."""
         return 0 if self._out is None else self._out.queued
@@ -388,6 +393,10 @@ class Connection(Generic[M]):
         Only this makes room for more: who does not pull stops the peer, in the end.
         """
         return None if self._in is None else self._in.pop()
+
+    def receive_many(self, most: int) -> list[ControlMessage | M]:
+        """Return the oldest messages that were not pulled yet, so many at most."""
+        return [] if self._in is None else self._in.take(most)
 
     def next_event(self) -> ConnectionEvent | None:
         """Return the oldest unread event, or None."""

@@ -77,11 +77,24 @@ def edges(table: Table) -> Iterator[tuple[States, States, str]]:
         yield source, dest, ", ".join(names)
 
 
-def mermaid(table: Table) -> str:
-    """Return a Mermaid ``stateDiagram-v2``."""
+def mermaid(table: Table, taken: Mapping[tuple[str, str], str] | None = None) -> str:
+    """Return a Mermaid ``stateDiagram-v2``.
+
+    Args:
+        table: of the machine.
+        taken: a path through it, which stands out: what to say beside each edge that
+            was taken, by the names of its states.
+    """
+    said: Mapping[tuple[str, str], str] = {} if taken is None else taken
     lines = ["stateDiagram-v2", f"    [*] --> {table.initial.name}"]
-    lines += [f"    {a.name} --> {b.name} : {label}" for a, b, label in edges(table)]
+    for a, b, label in edges(table):
+        more = said.get((a.name, b.name))
+        lines.append(f"    {a.name} --> {b.name} : {label}{f' {more}' if more else ''}")
     lines += [f"    {state.name} --> [*]" for state in table.final]
+    met = dict.fromkeys(name for edge in said for name in edge)
+    if met:
+        lines.append("    classDef taken fill:#ffe8a3,stroke:#a66f00,stroke-width:2px")
+        lines.append(f"    class {','.join(met)} taken")
     return "\n".join(lines) + "\n"
 
 

@@ -13,7 +13,8 @@ dials of an address       few a minute: 1,000 ports taught for one address do no
 reserved slots            incoming connections never take the last slots: they are for
                           those that we choose ourselves
 anchors                   points that we were connected to longest are dialled first
-                          after a restart, each once
+                          after a restart, until each was reached once; they are kept
+                          for the next restart until others take their places
 test before evict         a point that we have reached before leaves the table only
                           after a new dial, the test, has failed
 ========================  ==============================================================
@@ -129,7 +130,10 @@ class Diversity:
     _in: dict[int, None] = attrs.field(factory=dict[int, None], init=False)
     _blocks: dict[Prefix, int] = attrs.field(factory=dict[Prefix, int], init=False)
     _dials: Ration[Address] = attrs.field(init=False)
+    # Anchors that were not reached since the start, and are not being dialled.
     _waiting: dict[Point, None] = attrs.field(factory=dict[Point, None], init=False)
+    # What `anchors` has said last; nothing else asks for it.
+    _said: tuple[Point, ...] = attrs.field(init=False)
     _tests: dict[Point, None] = attrs.field(factory=dict[Point, None], init=False)
     _next_test: float = attrs.field(default=0.0, init=False)
 
@@ -137,7 +141,9 @@ class Diversity:
         """Line the anchors up, fill the rations."""
         dials = self._bounds.dials_per_minute
         self._dials = Ration(dials / 60.0, dials, DIALLED_MAX)
-        self._waiting = dict.fromkeys(self._kept[: self._bounds.anchors])
+        self._kept = self._kept[: self._bounds.anchors]
+        self._said = self._kept
+        self._waiting = dict.fromkeys(self._kept)
 
     # -- what we dial ------------------------------------------------------------------
 
@@ -205,6 +211,8 @@ class Diversity:
         """Forget a link, or an attempt that has failed; harmless if it is not known."""
         self._in.pop(link, None)
         out = self._out.pop(link, None)
+        if out is not None and not out.running and out.point in self._kept:
+            self._waiting[out.point] = None  # once more, when its back-off is over
         if out is None or out.block is None:
             return
         count = self._blocks[out.block] - 1
@@ -242,24 +250,26 @@ class Diversity:
     def anchors(self) -> tuple[Point, ...]:
         """Return what is to be dialled first after a restart: save it.
 
-        The outgoing links that have run for longest, each of another block; anchors that
-        nobody has dialled since the last start come behind them.
+        The outgoing links that have run for longest, each of another block.  Where there
+        are too few of them, what was said the last time comes behind them: who loses all
+        connections, or has none yet, does not lose the anchors.
         """
         chosen: dict[Point, None] = {}
         blocks: dict[Prefix, None] = {}
         running = (out.point for out in self._out.values() if out.running)
-        for point in (*running, *self._waiting):
+        for point in dict.fromkeys((*running, *self._said)):
             block = block_of(point.address)
             if len(chosen) == self._bounds.anchors:
                 break
             if block not in blocks or scope_of(point.address) is not Scope.GLOBAL:
                 blocks[block] = None
                 chosen[point] = None
-        return tuple(chosen)
+        self._said = tuple(chosen)
+        return self._said
 
     @property
     def waiting_anchors(self) -> tuple[Point, ...]:
-        """The anchors that were not dialled yet: to be dialled before all others."""
+        """The anchors that were not reached yet: to be dialled before all others."""
         return tuple(self._waiting)
 
     # -- test before evict -------------------------------------------------------------

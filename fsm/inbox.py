@@ -111,6 +111,11 @@ class Inbox(Generic[M]):
         """Connections that have something to be pulled."""
         return len(self._boxes)
 
+    @property
+    def waiting(self) -> int:
+        """Messages that wait, of all connections."""
+        return sum(self._messages.values())
+
     def room(self, link: int) -> int:
         """Return how many more messages of a connection are taken."""
         if self._limit is None:
@@ -135,6 +140,14 @@ class Inbox(Generic[M]):
         box.append(item)
         if type(item) is Message:
             self._messages[link] = self._messages.get(link, _NOTHING) + 1
+
+    def put_all(self, link: int, peer_id: PeerId, messages: list[M]) -> None:
+        """Add messages of one connection, for which there must be room."""
+        box = self._boxes.get(link)
+        if box is None:
+            box = self._boxes[link] = deque()
+        box.extend([Message(link, peer_id, message) for message in messages])
+        self._messages[link] = self._messages.get(link, _NOTHING) + len(messages)
 
     def next(self) -> Item[M] | None:
         """Take the next item, or None."""

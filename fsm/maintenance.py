@@ -319,8 +319,9 @@ class Maintenance:
             restrict.
         swaps: whether to propose swaps.
         at_once: most dials in progress, 1 or more.
-        search: first wait of a search, in seconds.  Nodes whose waits are the same may
-            dial and refuse each other in step for ever: give each another one.
+        search: first wait of a search, in seconds.
+        spread: greatest part of it that is added, drawn at the start.  Nodes whose waits
+            are the same may dial and refuse each other in step for ever.
         runner: ``machine.shared``, or ``machine.compiled`` for simulations.
 
     Attributes:
@@ -338,6 +339,7 @@ class Maintenance:
     _swaps: bool = attrs.field(default=True, alias="swaps")
     _at_once: int = attrs.field(default=AT_ONCE, alias="at_once")
     _search: float = attrs.field(default=SEARCH_FIRST, alias="search")
+    _spread: float = attrs.field(default=0.0, alias="spread")
     _runner: Callable[[Table, type], Mapping[str, Trigger]] = attrs.field(
         default=shared, alias="runner"
     )
@@ -382,6 +384,9 @@ class Maintenance:
         """
         self._active = self._world.active()
         self._fire("start", now)
+        if self._spread:
+            self._search *= 1.0 + self._spread * self._random()
+            self._delay = self._search
         if self.state is State.WAITING:
             self._run(Cause.ACTIVATION, now)
 

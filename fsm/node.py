@@ -18,6 +18,8 @@ part           is asked
 `Inbox`        what the application pulls next
 `Diversity`    who may fill our slots
 `Steward`      what an operator decides
+`Tally`        what has happened how often; `Figures` has what else is told
+`Survey`       what an operator may see
 =============  =========================================================================
 
 None of them holds another's state; who must know what is decided here, and only here.
@@ -28,7 +30,7 @@ Source: the connect handler, pool and maintenance modules of the reference node,
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -36,17 +38,19 @@ from ..spec.address import Address
 from ..spec.identity import PeerId
 from ..spec.message import MessageCodec
 from ..spec.point import Point
-from ..spec.pool_events import PoolEvent, TooFewConnections, TooManyConnections
-from ..spec.reasons import Direction, Disconnection, P2pError, Reason
+from ..spec.pool_events import PoolEvent
+from ..spec.reasons import Direction, Disconnection, ErrorKind, P2pError, Reason
 from . import answerer as answers
 from . import maintenance as upkeep
+from . import telling, worker
 from .acl import Acl
-from .admission import State
+from .admission import PENDING
 from .answerer import Answerer
 from .commands import Accept, Maintained, NodeCommand, Shout
 from .discovery import Discovery
 from .diversity import Diversity
 from .facts import Begun, Heard, Over
+from .figures import Figures
 from .inbox import Inbox, Item
 from .local import Local
 from .machine import LocalProtocolError
@@ -57,8 +61,11 @@ from .reception import Reception
 from .settings import Settings
 from .steward import Kick, Steward, kick_all
 from .surroundings import Surroundings
+from .survey import Survey
+from .tally import Tally
 from .traffic import Traffic
 from .welcome import Welcome
+from .worker import Worker, Workers
 
 M = TypeVar("M")
 Meta = TypeVar("Meta")
@@ -72,10 +79,13 @@ _DIVERSITY: Final = -7
 _USER: Final = Disconnection(Reason.USER)
 _TRIMMED: Final = Disconnection(Reason.MAINTENANCE_TOO_MANY)
 _SWAPPED: Final = Disconnection(Reason.PEER_SWAPPED)
+_GIVEN_UP: Final = Disconnection(
+    Reason.TCP_CONNECTION_CANCELED, (P2pError(ErrorKind.CANCELED),)
+)
 
 
 @attrs.define(eq=False)
-class Node(Generic[M, Meta]):
+class Node(Figures[M, Meta]):
     """A node of the network.
 
     Every ``now`` is monotonic seconds of one clock and never decreases.  A link that was
@@ -91,6 +101,8 @@ class Node(Generic[M, Meta]):
         pool: who is known and connected, to look at.
         acl: who is banned, to look at.
         maintenance: whether there are enough connections, to look at.
+        tally: what is counted for observers, to look at.
+        survey: what an operator may see.
     """
 
     _local: Local
@@ -100,8 +112,9 @@ class Node(Generic[M, Meta]):
     pool: Pool[Meta] = attrs.field(init=False)
     acl: Acl = attrs.field(init=False)
     maintenance: Maintenance = attrs.field(init=False)
-    _started: bool = attrs.field(default=False, init=False)
-    _stopped: bool = attrs.field(default=False, init=False)
+    tally: Tally = attrs.field(init=False)
+    survey: Survey[Meta] = attrs.field(init=False)
+    _workers: Workers = attrs.field(init=False)
     _now: float = attrs.field(default=0.0, init=False)
     _news: int = attrs.field(default=0, init=False)
     _traffic: Traffic[M] = attrs.field(init=False)
@@ -117,12 +130,23 @@ class Node(Generic[M, Meta]):
         """Make the parts."""
         parts = assemble(self._local, self._codec, self._settings, self._diversity)
         self._traffic, self._reception = parts.traffic, parts.reception
-        self._inbox = parts.reception.inbox
+        self._inbox, self.tally = parts.reception.inbox, parts.reception.tally
         self.pool, self.acl = parts.reception.pool, parts.reception.acl
         self.maintenance, self._answerer = parts.maintenance, parts.answerer
         self._welcome, self._discovery = parts.welcome, parts.discovery
         self._world = parts.world
-        self._steward = Steward(self.pool, self.acl, self._reception.attempts)
+        attempts, score = self._reception.attempts, self._settings.score
+        self._steward = Steward(self.pool, self.acl, attempts)
+        self.survey = Survey(self._local, self.pool, self._traffic, attempts, score)
+        workers: dict[str, Worker | None] = {
+            "welcome": self._welcome,
+            "maintenance": self.maintenance,
+            "discovery": self._discovery,
+        }
+        self._workers = Workers(
+            {name: it for name, it in workers.items() if it is not None},
+            self._local.runner,
+        )
 
     # -- life --------------------------------------------------------------------------
 
@@ -136,35 +160,40 @@ class Node(Generic[M, Meta]):
         Raises:
             LocalProtocolError: it was started before.
         """
-        if self._started or self._stopped:
+        if not self._fresh:
             raise LocalProtocolError("start", "started before")
-        self._started = True
         for point, expected in self._settings.trusted:
             self.pool.register_point(point, now, trusted=True, expected=expected)
         if self._diversity is not None:
             self.pool.learn(self._diversity.waiting_anchors, now)
-        self._welcome.open(now)
-        self.maintenance.start(now)
-        if self._discovery is not None:
-            self._discovery.start(now)
+        self._workers.start(now)
         self._follow(now)
 
     def stop(self, now: float, deadline: float | None = None) -> None:
-        """End everything, in order: nobody is accepted, then nobody dialled, then all go.
+        """End everything, in the order of `worker.SHUTDOWN`; harmless if it has ended.
 
         Args:
             now: the present.
             deadline: until when what is queued may still leave; None drops it.
         """
-        self._stopped = True
-        self._welcome.stop(now)
-        self.maintenance.stop(now)
-        if self._discovery is not None:
-            self._discovery.stop(now)
+        self._workers.stop(now)
+        self._follow(now)  # the door is shut before anybody goes
         why = Disconnection(Reason.POOL_DESTROYED)
         for link, reason in kick_all(self._reception.attempts, why):
             self._reception.close(link, reason, now, deadline)
         self._follow(now)
+
+    @property
+    def _fresh(self) -> bool:
+        return self._workers.state is worker.State.INACTIVE
+
+    @property
+    def _active(self) -> bool:
+        return self._workers.state is worker.State.ACTIVE
+
+    @property
+    def _stopped(self) -> bool:
+        return self._workers.state is worker.State.STOPPED
 
     # -- inputs ------------------------------------------------------------------------
 
@@ -174,7 +203,7 @@ class Node(Generic[M, Meta]):
         Returns:
             Its link; None: close it at once, without a word.
         """
-        if self._stopped or not self._started:
+        if not self._active:
             return None
         link = self._reception.arrive(remote, now)
         self._follow(now)
@@ -182,6 +211,7 @@ class Node(Generic[M, Meta]):
 
     def accept_failed(self, error: int, now: float) -> None:
         """Take note that accepting has failed with an ``errno``."""
+        self._reception.events.append(telling.not_accepted(error))
         self._welcome.accept_failed(error, now)
         self._follow(now)
 
@@ -218,10 +248,10 @@ class Node(Generic[M, Meta]):
 
     def receive_datagram(self, data: bytes, source: Address, now: float) -> None:
         """Take a datagram from the local network."""
-        if self._discovery is not None and self._started and not self._stopped:
+        if self._discovery is not None and self._active:
             point = self._discovery.receive(source, data, now)
             if point is not None:
-                self.pool.register_new_point(point, now)
+                self.pool.meet(point, now)
             self._follow(now)
 
     def handle_timeout(self, now: float) -> None:
@@ -244,7 +274,7 @@ class Node(Generic[M, Meta]):
     def _test(self, now: float) -> None:
         """Dial a point that a newcomer would drive out, to see if it is still there."""
         point = None if self._diversity is None else self._diversity.next_test(now)
-        if point is not None and point in self.pool.known_points and not self._stopped:
+        if point is not None and point in self.pool.known_points and self._active:
             self._dial(point, now)  # or not, if it may not be
 
     # -- commands of the application ---------------------------------------------------
@@ -259,11 +289,11 @@ class Node(Generic[M, Meta]):
         running = self.pool.by_peer(peer_id)
         if running is None:
             raise LocalProtocolError("send", "DISCONNECTED", f"to {peer_id}")
-        connection = self._reception.connection(running.link)
-        if connection.wants_to_write:  # its Write was asked for before
-            return connection.send(message)
-        taken = connection.send(message)
-        self._traffic.settle(running.link, now)
+        line = self._traffic.lines[running.link]
+        taken = line.connection.send(message)
+        self.tally.sent += 1
+        if not line.writing:  # else its Write was asked for before
+            self._traffic.settle(running.link, now)
         return taken
 
     def broadcast(self, message: M, now: float, skip: Iterable[PeerId] = ()) -> int:
@@ -276,8 +306,23 @@ class Node(Generic[M, Meta]):
     def connect(self, point: Point, now: float) -> int | P2pError:
         """Dial a point, whatever its back-off; return the link, or why not."""
         link = self._dial(point, now)
+        if isinstance(link, int):
+            self._reception.wish(link)
         self._follow(now)
         return link
+
+    def why_not(self, link: int) -> Disconnection | None:
+        """Return why a `connect` came to nothing; None if it did not, or was asked."""
+        return self._reception.wished.pop(link, None)
+
+    def give_up(self, link: int, now: float) -> bool:
+        """End a `connect` that has come to nothing yet; False if it has come to more."""
+        attempt = self._reception.attempts.get(link)
+        if attempt is None or attempt.state not in PENDING:
+            return False
+        self._reception.close(link, _GIVEN_UP, now)
+        self._follow(now)
+        return True
 
     def disconnect(
         self,
@@ -313,6 +358,7 @@ class Node(Generic[M, Meta]):
         for running in self.pool.running.values():
             self._treat(running, now)  # trust may have changed
         self._answerer.renew()
+        self._reception.chosen.renew()
         self._follow(now)
 
     def maintain(self, now: float) -> None:
@@ -399,15 +445,6 @@ class Node(Generic[M, Meta]):
         """Monotonic seconds at which `handle_timeout` has something to do, or None."""
         return self._traffic.timers.next()
 
-    @property
-    def refused(self) -> dict[Reason, int]:
-        """Connections that were refused, failed or ended, by reason."""
-        return dict(self._reception.refused)
-
-    def census(self) -> dict[State, int]:
-        """Return how many links are in which state; those that are gone aside."""
-        return self._reception.census()
-
     # -- what follows ------------------------------------------------------------------
 
     def _follow(self, now: float) -> None:
@@ -490,12 +527,9 @@ class Node(Generic[M, Meta]):
                     self.acl.collect(now)
                 case Maintained():
                     self._traffic.commands.append(command)
-                case upkeep.TooFew():
-                    self._reception.events.append(TooFewConnections())
-                case upkeep.TooMany():
-                    self._reception.events.append(TooManyConnections())
                 case _:
-                    pass
+                    event = telling.of_maintenance(command, self._local.limits)
+                    self._reception.events.append(event)
 
     def _answer(self, now: float) -> None:
         """Carry out what the answerer wants."""
@@ -518,7 +552,7 @@ class Node(Generic[M, Meta]):
             self._reception.events.append(event)
 
     def _dial(self, point: Point, now: float) -> int | P2pError:
-        if self._stopped or not self._started:
+        if not self._active:
             raise LocalProtocolError("connect", "not running")
         link = self._reception.dial(point, now)
         if isinstance(link, int) and self._diversity is not None:

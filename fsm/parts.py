@@ -18,7 +18,7 @@ from .bandwidth import UNIT_MAX, Shares
 from .discovery import Discovery
 from .diversity import Diversity, Eviction
 from .local import Local
-from .maintenance import SEARCH_FIRST, Bounds, Maintenance
+from .maintenance import Bounds, Maintenance
 from .point import PointInfo
 from .pool import Pool
 from .reception import Reception
@@ -97,8 +97,8 @@ def assemble(
         idle_time=idle_time,
         private_mode=settings.private_mode,
         swaps=limits.swap_linger is not None,
-        # Another one for each node, by more than what a network takes.
-        search=SEARCH_FIRST * (1.0 + settings.random_inside() / 4),
+        # By more than what a network takes.
+        spread=0.25,
         runner=local.runner,
     )
     answerer = Answerer(
@@ -109,6 +109,7 @@ def assemble(
         bounds.min_connections,
         bounds.max_threshold,
         local.runner,
+        reception.tally,
     )
     discovery = None
     if settings.nearby:

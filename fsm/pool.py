@@ -31,6 +31,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import attrs
 
+from ..spec.asides import Neighbour
 from ..spec.events import Remote
 from ..spec.identity import PeerId
 from ..spec.limits import Limits
@@ -177,6 +178,12 @@ class Pool(Generic[Meta]):
     def register_new_point(self, point: Point, now: float) -> PointInfo | None:
         """Enter a point that somebody tells of; None if it is one of our own."""
         return None if self.is_own(point) else self.register_point(point, now)
+
+    def meet(self, point: Point, now: float) -> None:
+        """Enter a point of the local network, that somebody there tells of."""
+        new = point not in self.known_points
+        if self.register_new_point(point, now) is not None and new:
+            self.events.append(Neighbour(point))
 
     def learn(self, points: Iterable[Point], now: float) -> None:
         """Enter points that somebody told."""

@@ -92,6 +92,21 @@ class BoundedQueue(Generic[T]):
             self.items = None
         return item
 
+    def take(self, most: int) -> list[T]:
+        """Take the oldest elements, so many at most."""
+        items = self.items
+        if items is None or most <= 0:
+            return []
+        if most >= len(items):
+            self.items, self.fill = None, 0
+            return [item for item, _ in items]
+        taken: list[T] = []
+        for _ in range(most):
+            item, weight = items.popleft()
+            taken.append(item)
+            self.fill -= weight
+        return taken
+
     def clear(self) -> None:
         """Forget everything."""
         self.items, self.fill = None, 0

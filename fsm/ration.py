@@ -182,11 +182,13 @@ class Counts(Generic[K]):
     def yielding_to(self, key: K) -> int | None:
         """Return the link whose place a newcomer should get; None: it should get none.
 
-        A place changes hands only if that brings the keys closer to each other.  So an
-        even crowd keeps its places, as does a single network that knocks and knocks:
-        nobody is pushed out by who is no better off afterwards.
+        A place changes hands if that brings the keys closer to each other: a single
+        network that knocks and knocks pushes nobody out.  Who holds none gets one of an
+        even crowd, too: if not, as many networks as there are places, each with a
+        connection that says nothing, would keep everybody else away.
         """
-        return self.victim() if self._peak > self.count(key) + 1 else None
+        held = self.count(key)
+        return self.victim() if self._peak > held + (held > 0) else None
 
     def _recount(self, key: K, before: int, after: int) -> None:
         if before:

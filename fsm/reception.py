@@ -31,16 +31,16 @@ from ..spec.motive import Motive
 from ..spec.point import ConnectionId, Point
 from ..spec.pool_events import PoolEvent
 from ..spec.reasons import Disconnection, ErrorKind, P2pError, Reason
-from . import endings, lifecycle
+from . import endings, lifecycle, telling
 from . import point as points
 from .acl import Acl
 from .admission import (
-    BANNED,
     Attempt,
     Candidate,
     Places,
     Rules,
     State,
+    banned,
     refusal,
     wrong_identity,
 )
@@ -48,13 +48,14 @@ from .chosen import Chosen
 from .connection import Connection
 from .diversity import Diversity
 from .facts import Begun, Fact, Heard, Over, Taught
-from .inbox import Inbox, Joined, Left, Message, Ready
+from .inbox import Inbox, Joined, Left, Ready
 from .local import Local
 from .pool import Pool, Running
 from .prefix import Prefix, prefix_of
 from .ration import Counts, Ration
 from .scope import Scope, scope_of
 from .settings import Settings
+from .tally import PHASE_AFTER, Phase, Tally
 from .traffic import Traffic
 
 M = TypeVar("M")
@@ -64,6 +65,8 @@ Meta = TypeVar("Meta")
 ACCEPT_RATE: Final = 2.0
 ACCEPT_BURST: Final = 20
 ACCEPT_PREFIXES: Final = 4096
+#: Of how many dials that the application wished it is remembered how they ended.
+WISHES_MAX: Final = 64
 #: One prefix may hold so great a part of the handshakes in progress.
 PREFIX_SHARE: Final = 4
 
@@ -86,8 +89,11 @@ class Reception(Generic[M, Meta]):
         attempts: of every link that is not forgotten.
         inbox: what the application pulls.
         events: for observers; the pool's.
-        refused: connections that were refused, failed or ended, by reason.
+        tally: what is counted for observers.
         facts: what the node was not told yet.
+        wished: dials that the application wished and that do not run, and how they have
+            ended if they have.
+        chosen: what those are told who are refused.
     """
 
     _local: Local
@@ -103,11 +109,14 @@ class Reception(Generic[M, Meta]):
     )
     inbox: Inbox[M] = attrs.field(init=False)
     events: deque[PoolEvent] = attrs.field(init=False)
-    refused: dict[Reason, int] = attrs.field(factory=dict[Reason, int], init=False)
+    tally: Tally = attrs.field(factory=Tally, init=False)
     places: Places = attrs.field(init=False)
     facts: deque[Fact[Meta]] = attrs.field(factory=deque[Fact[Meta]], init=False)
+    wished: dict[int, Disconnection | None] = attrs.field(
+        factory=dict[int, "Disconnection | None"], init=False
+    )
     _pending: Counts[Prefix] = attrs.field(init=False)
-    _chosen: Chosen = attrs.field(init=False)
+    chosen: Chosen = attrs.field(init=False)
     _accepts: Ration[Prefix] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -117,7 +126,7 @@ class Reception(Generic[M, Meta]):
         self.events = self.pool.events
         self.places = Places(runner=self._local.runner)
         self._pending = Counts(limits.max_incoming_connections)
-        self._chosen = Chosen(self._choose)
+        self.chosen = Chosen(self._choose)
         self._accepts = Ration(ACCEPT_RATE, ACCEPT_BURST, ACCEPT_PREFIXES)
 
     def next_fact(self) -> Fact[Meta] | None:
@@ -142,11 +151,17 @@ class Reception(Generic[M, Meta]):
         connection = Connection(self._local, self._codec, incoming=False)
         link = self.traffic.dial(point, connection, deadline)
         attempt = self.attempts[link] = Attempt(
-            link, False, point, self.pool, self.places
+            link, False, point, self.pool, self.places, now
         )
         attempt.dial(info, now)
         self.events.append(told.OutgoingConnection(point))
         return link
+
+    def wish(self, link: int) -> None:
+        """Remember how a dial ends, for the application that wished it."""
+        if len(self.wished) >= WISHES_MAX:
+            del self.wished[next(iter(self.wished))]
+        self.wished[link] = None
 
     def _refuse_to_dial(self, point: Point, now: float) -> ErrorKind | None:
         if self.acl.is_banned(point.address, now):
@@ -160,13 +175,13 @@ class Reception(Generic[M, Meta]):
         self.events.append(told.IncomingConnection(remote))
         refused = self._refuse_unheard(remote, now)
         if refused is not None:
-            self._count(refused)
+            self.tally.ended(refused)
             return None
         connection = Connection(self._local, self._codec, incoming=True)
         deadline = now + self._local.limits.authentication_timeout
         link = self.traffic.arrive(connection, now, deadline)
         attempt = self.attempts[link] = Attempt(
-            link, True, remote, self.pool, self.places
+            link, True, remote, self.pool, self.places, now
         )
         attempt.arrive()
         self._pending.add(self._prefix_of(remote.address), link)
@@ -177,6 +192,7 @@ class Reception(Generic[M, Meta]):
         """Take note that a dial has succeeded."""
         if self.traffic.made(link, now):
             self.attempts[link].made()
+            self.tally.step(self.attempts[link], Phase.DIAL, now)
             self.attend(link, now)
 
     def _refuse_unheard(self, remote: Point, now: float) -> Reason | None:
@@ -242,6 +258,7 @@ class Reception(Generic[M, Meta]):
         taken = 0
         for link, running in self.pool.running.items():
             if running.peer.peer_id not in without and self.is_open(link):
+                self.tally.broadcast += 1
                 taken += self.connection(link).send_encoded(header, payload)
                 self.traffic.settle(link, now)
         return taken
@@ -263,11 +280,11 @@ class Reception(Generic[M, Meta]):
         if not attempt.told or attempt.peer is None:
             return
         connection, peer_id = self.connection(link), attempt.peer.peer_id
-        room = inbox.room(link)
-        while room > 0 and connection.readable:
-            message = connection.receive()
-            inbox.put(Message(link, peer_id, cast("M", message)))
-            room -= 1
+        if connection.readable and (room := inbox.room(link)) > 0:
+            # This layer's own messages do not join the queue.
+            messages = cast("list[M]", connection.receive_many(room))
+            inbox.put_all(link, peer_id, messages)
+            self.tally.received += len(messages)
         # Not before all else was pulled: so whoever comes and goes while nobody pulls
         # goes on taking a place.
         if attempt.farewell is None or connection.readable or inbox.holds(link):
@@ -289,6 +306,8 @@ class Reception(Generic[M, Meta]):
     # -- what a connection tells -------------------------------------------------------
 
     def _hear(self, attempt: Attempt[Meta], event: ConnectionEvent, now: float) -> None:
+        if (phase := PHASE_AFTER.get(type(event))) is not None:
+            self.tally.step(attempt, phase, event.at)
         match event:
             case Authenticated():
                 self._decide(attempt, event, now)
@@ -307,7 +326,7 @@ class Reception(Generic[M, Meta]):
         """Admit or refuse who has proven who it is."""
         connection, remote = self.connection(attempt.link), event.remote
         if self.acl.is_peer_banned(remote.peer_id, now):
-            connection.close(BANNED, now)
+            connection.close(banned(remote.peer_id), now)
             return
         address, point = attempt.remote_point.address, attempt.point
         port: int | None = attempt.remote_point.port
@@ -331,17 +350,17 @@ class Reception(Generic[M, Meta]):
             event.agreement,
             self._places_for(attempt.incoming, candidate),
         )
-        request = attempt.remote_point, candidate.id_point, remote.peer_id
         if isinstance(verdict, Motive):
-            self.events.append(told.RejectingRequest(*request))
+            remote_point = attempt.remote_point
+            self.events.append(telling.rejecting(candidate, remote_point, verdict))
             # A nack of version 0 has no list.
             listed = remote.message.version.p2p_version > 0
-            others = self._chosen.points(address, now) if listed else ()
+            others = self.chosen.points(address, now) if listed else ()
             connection.refuse(verdict, others, now)
         elif verdict is not None:
             connection.close(verdict, now)
         else:
-            self.events.append(told.AcceptingRequest(*request))
+            self.events.append(telling.accepting(candidate, attempt.remote_point))
             attempt.accept(candidate)
             connection.admit(now)
 
@@ -380,29 +399,35 @@ class Reception(Generic[M, Meta]):
         )
         attempt.run(running, now)
         attempt.told = True
+        self.wished.pop(attempt.link, None)
         self._pending.remove(attempt.link)
         self.inbox.put(Joined(attempt.link, event.remote, event.version))
-        self.events.append(told.ConnectionEstablished(id_point, peer.peer_id))
+        self.events.append(telling.established(running))
         self.facts.append(Begun(attempt, running))
 
     def _see_off(self, attempt: Attempt[Meta], why: Disconnection, now: float) -> None:
         """It is over, for whatever reason; everything is given back."""
         before, address = attempt.state, attempt.remote_point.address
-        if why.greylists and self.acl.greylist(address, now) and attempt.peer is not None:
-            self.acl.greylist_peer(attempt.peer.peer_id, now)
+        if why.greylists and self.acl.greylist(address, now):
+            self.events.append(telling.greylisted(attempt, why))
+            if attempt.peer is not None:
+                self.acl.greylist_peer(attempt.peer.peer_id, now)
         attempt.leave(now)
-        self._count(why.reason)
+        self.tally.ended(why.reason)
         self._pending.remove(attempt.link)
         self.facts.append(Over(attempt, before is State.RUNNING))
         if before is State.RUNNING:
-            assert attempt.peer is not None
             attempt.farewell = why
+            self.tally.unreadable += any(it.kind in UNREADABLE for it in why.errors)
             self.places.untold += 1
             if why.greylists:
                 self.inbox.purge(attempt.link)
                 self.connection(attempt.link).close(why, now)  # it forgets what it has
-            self.events.append(told.Disconnected(attempt.peer.peer_id))
+            self.events.append(telling.disconnected(attempt, why))
         else:
+            if attempt.link in self.wished:
+                self.wished[attempt.link] = why
+            self.events.append(telling.failed(attempt, why))
             self._learn_from_failure(attempt, before, why)
 
     def _learn_from_failure(
@@ -412,17 +437,22 @@ class Reception(Generic[M, Meta]):
         if before is State.HANDSHAKING and why.reason is _FAILED:
             self.events.append(told.AuthenticationFailed(point))
         elif before is State.ACCEPTED and attempt.incoming:
-            who = None if peer is None else peer.peer_id
-            self.events.append(told.RequestRejected(point, attempt.id_point, who))
+            self.events.append(telling.rejected(attempt))
         ours = not attempt.incoming
         if ours and why.reason is Reason.AUTHENTICATION_REJECTED_NO_COMMON_PROTOCOL:
-            self.pool.unregister_point(point)
+            self._forget_stranger(point)
         for error in why.errors:
             if ours and error.kind is ErrorKind.MYSELF:
                 self.pool.add_own_point(point)
             elif error.kind is ErrorKind.REJECTED_BY_NACK and peer is not None:
                 others = error.facts.get("alternative_points", ())
                 self.facts.append(Taught(point.address, peer.peer_id, others))
+
+    def _forget_stranger(self, point: Point) -> None:
+        """Forget a point of another network, but not what an operator has said of it."""
+        info = self.pool.known_points.get(point)
+        if info is None or not (info.trusted or info.expected):
+            self.pool.unregister_point(point)
 
     # -- aside -------------------------------------------------------------------------
 
@@ -434,17 +464,8 @@ class Reception(Generic[M, Meta]):
             most, banned=lambda point: self.acl.is_banned(point.address, now)
         )
 
-    def census(self) -> dict[State, int]:
-        """Return how many links are in which state; those that are gone aside."""
-        found = dict.fromkeys(State, 0)
-        for attempt in self.attempts.values():
-            found[attempt.state] += 1
-        del found[State.GONE]
-        return found
 
-    def _count(self, reason: Reason) -> None:
-        self.refused[reason] = self.refused.get(reason, 0) + 1
-
-
+#: What their bytes were if they were no message.
+UNREADABLE: Final = (ErrorKind.DECODING_ERROR, ErrorKind.CODEC_FAILED)
 #: How the end of a handshake is told that went wrong.
 _FAILED: Final = Reason.AUTHENTICATION_REJECTED_ERROR

@@ -17,6 +17,9 @@ open           unban and untrust
 expect         who has to be at a point; somebody else there goes, and is greylisted
 greylist       for what an application finds wrong with a peer: it is greylisted, with
                its address, and goes
+allow          white list: an address or a prefix that is never greylisted
+disallow       off the white list
+clear          both grey lists alone, or the black lists as well
 =============  =========================================================================
 
 Trust is a flag of a point or a peer.  It lets nobody through a ban, and does not protect
@@ -184,6 +187,26 @@ class Steward(Generic[Meta]):
         """Neither ban nor trust a peer."""
         self._acl.unban_peer(peer_id)
         return self.untrust_peer(peer_id)
+
+    def allow(self, where: Address | Prefix) -> list[Kick]:
+        """Put an address, or a prefix, on the white list, and off the grey list."""
+        self._acl.allow(where)
+        return []
+
+    def disallow(self, where: Address | Prefix) -> list[Kick]:
+        """Take an address, or a prefix, off the white list."""
+        self._acl.disallow(where)
+        return []
+
+    def clear_greylists(self) -> list[Kick]:
+        """Forgive all that are banned for a while; who is banned for good stays so."""
+        self._acl.clear_greylists()
+        return []
+
+    def clear(self) -> list[Kick]:
+        """Empty the grey lists and the black lists; trust and the white list stay."""
+        self._acl.clear()
+        return []
 
     def _ban(self, peer_id: PeerId) -> None:
         self._acl.ban_peer(peer_id)

@@ -157,4 +157,10 @@ class Surroundings(Generic[Meta]):
         if self._acl.is_banned(point.address, now) or self._pool.is_own(point):
             return False
         info = self._pool.known_points.get(point)
-        return info is None or info.state is State.DISCONNECTED
+        if info is not None and info.state is not State.DISCONNECTED:
+            return False
+        trusted = info is not None and info.trusted
+        exempt = trusted or self._acl.is_exempt(point.address)
+        return self._diversity is None or self._diversity.may_dial(
+            point, now, exempt=exempt
+        )

@@ -267,7 +267,7 @@ class Node(NodeEnds[M, Meta]):
         link = self._dial(point, expected)
         while (running := self.core.pool.running.get(link)) is None:
             if link not in self.core:
-                raise NotConnected(f"no connection to {point} came about")
+                raise self._came_to_nothing(link, point)
             await self._wait(self._news)
         return running
 
@@ -322,15 +322,23 @@ class Node(NodeEnds[M, Meta]):
     async def items(self) -> AsyncIterator[Item[M]]:
         """Give messages, and who joined and left, until the node has stopped."""
         while True:
-            try:
-                item = await self.receive()
-            except NotConnected:
-                return
+            item = self.receive_now()  # nothing is awaited for what is there
+            if item is None:
+                try:
+                    item = await self.receive()
+                except NotConnected:
+                    return
             yield item
 
     async def __aiter__(self) -> AsyncIterator[tuple[PeerId, M]]:
         """Give messages and who says them, until the node has stopped."""
-        async for item in self.items():
+        while True:
+            item = self.receive_now()
+            if item is None:
+                try:
+                    item = await self.receive()
+                except NotConnected:
+                    return
             if isinstance(item, Message):
                 yield item.peer_id, item.message
 

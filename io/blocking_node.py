@@ -213,6 +213,8 @@ class Node(NodeEnds[M, Meta]):
         self._short: set[int] = set()
         self._runs = 0
         self._within = False
+        # Whether `on_event` is being called; by whoever has the lock.
+        self._telling = False
 
     # -- life --------------------------------------------------------------------------
 
@@ -239,6 +241,9 @@ class Node(NodeEnds[M, Meta]):
 
         Args:
             timeout: seconds that what is queued has to leave; 0 drops it.
+
+        Raises:
+            RuntimeError: it was called by ``on_event``, which must not wait.
         """
         driver = self._driver
         with self._lock:
@@ -247,6 +252,7 @@ class Node(NodeEnds[M, Meta]):
                 if self._door is not None:
                     self._door.close()
                 return
+            self._check_waiting()
             if not self.stopped:
                 self.stopped = True
                 driver.close_nearby()
@@ -276,16 +282,25 @@ class Node(NodeEnds[M, Meta]):
         """Stop; after an exception without flushing."""
         self.stop(STOP_TIMEOUT if exc is None else 0.0)
 
-    def run(self, seconds: float | None = None) -> None:
-        """Run the loop, or wait beside the thread that does.
+    def run(
+        self,
+        seconds: float | None = None,
+        *,
+        until: Callable[[], bool] | None = None,
+    ) -> None:
+        """Run the loop, or wait beside the thread that does; till the node has stopped.
 
         Args:
-            seconds: for so long; None: until the node has stopped.
+            seconds: at most for so long, if given.
+            until: or until it says True; asked whenever something has happened, with the
+                node to itself.
         """
         with self._lock:
-            until = self._until(seconds)
-            while self._driver.busy and (until is None or self._driver.clock() < until):
-                self._wait(until)
+            end, driver = self._until(seconds), self._driver
+            while driver.busy and (end is None or driver.clock() < end):
+                if until is not None and until():
+                    return
+                self._wait(end)
 
     # -- peers -------------------------------------------------------------------------
 
@@ -319,7 +334,7 @@ class Node(NodeEnds[M, Meta]):
             link = self._dial(point, expected)
             while (running := self.core.pool.running.get(link)) is None:
                 if link not in self.core:
-                    raise NotConnected(f"no connection to {point} came about")
+                    raise self._came_to_nothing(link, point)
                 self._wait(None)
             return running
 
@@ -385,10 +400,12 @@ class Node(NodeEnds[M, Meta]):
     def items(self) -> Iterator[Item[M]]:
         """Give messages, and who joined and left, until the node has stopped."""
         while True:
-            try:
-                item = self.receive()
-            except NotConnected:
-                return
+            item = self.receive_now()
+            if item is None:
+                try:
+                    item = self.receive()
+                except NotConnected:
+                    return
             yield item
 
     def __iter__(self) -> Iterator[tuple[PeerId, M]]:
@@ -401,7 +418,11 @@ class Node(NodeEnds[M, Meta]):
 
     def on_news(self) -> bool:
         """Something has happened: whether anybody has to be woken."""
-        self._tell_events()
+        self._telling, before = True, self._telling
+        try:
+            self._tell_events()
+        finally:
+            self._telling = before
         return self._waiting > 0 or self.core.readable
 
     def on_room(self, link: int) -> bool:
@@ -443,7 +464,15 @@ class Node(NodeEnds[M, Meta]):
     def _until(self, timeout: float | None) -> float | None:
         return None if timeout is None else self._driver.clock() + timeout
 
+    def _check_waiting(self) -> None:
+        """Let nobody wait who is called with the lock held, once or more."""
+        if self._telling:
+            raise RuntimeError(
+                "on_event must not wait, and this call waits: make it in another thread"
+            )
+
     def _wait(self, until: float | None) -> bool:
+        self._check_waiting()
         self._waiting += 1
         try:
             return self._driver.wait(until)

@@ -6,14 +6,15 @@ say is read, counted and dropped, since there is no chain behind it.
 =================  =====================================================================
 signal             does
 =================  =====================================================================
-SIGINT, SIGTERM    stops: nobody is accepted, nobody dialled, what is queued may leave
-                   for 3 s, files are saved
+SIGINT, SIGTERM    stops: the admin interface ends, nobody is accepted, nobody dialled,
+                   what is queued may leave for 3 s, files are saved
 SIGHUP             saves the files now
 =================  =====================================================================
 
 Names among the points to begin with are resolved beside all else, and again after a
-while when that fails.  A manager that asks for it (``NOTIFY_SOCKET``) is told when the
-node is up, and when it stops.
+while when that fails (see `names`).  What runs beside the node, and dies, ends it: an
+error is told, files are saved, and `Daemon.run` raises.  A manager that asks for it
+(``NOTIFY_SOCKET``) is told when the node is up, and when it stops.
 
 Source: the life cycle of the reference node, 2026; sd_notify(3).
 """
@@ -28,7 +29,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable
 from typing import Any, Final, Literal
 
 import attrs
@@ -36,13 +37,16 @@ import attrs
 from ..fsm.diversity import Diversity
 from ..fsm.node import Node as Core
 from ..spec.identity import PeerId
+from ..spec.limits import Limits
 from ..spec.point import Endpoint, Point
-from ..spec.pool_events import PoolEvent
+from ..spec.rpc import Generation
 from . import aio_node, blocking_node
+from .admin.server import Door
 from .ends import question
 from .household import SAVE_EVERY, Household
-from .log import log_event, log_item
-from .sockets import points_of
+from .log import EventLog, notice
+from .metrics_addr import addresses_of
+from .names import Answer, ask, lookup
 
 DriverName = Literal["asyncio", "blocking"]
 
@@ -58,6 +62,10 @@ _SIGNALS: Final = tuple(
 _SAVING: Final = getattr(signal, "SIGHUP", None)
 
 
+class _EndedByItself(Exception):
+    """A node is over, and nobody has stopped it."""
+
+
 @attrs.define(eq=False)
 class Daemon:
     """What a node needs to run by itself.
@@ -71,6 +79,12 @@ class Daemon:
         household: its files.
         log: a `structlog` logger.
         seconds: end after so many; None: when told to.
+        metrics: sockets on which metrics are served, if any; closed at the end.
+        limits: of the node.
+        doors: where the admin interface listens.
+        generation: which form it has.
+        public: whether its network is one of the Internet.
+        trusted: points to begin with that need not be resolved.
     """
 
     core: Core[Any, Any]
@@ -81,21 +95,32 @@ class Daemon:
     household: Household
     log: Any
     seconds: float | None = None
-    anchors: tuple[Point, ...] = attrs.field(default=(), init=False)
-    _failed: bool = attrs.field(default=False, init=False)
+    metrics: tuple[socket.socket, ...] = ()
+    limits: Limits = attrs.field(factory=Limits)
+    doors: tuple[Door, ...] = ()
+    generation: Generation = Generation.G2026
+    public: bool = False
+    trusted: tuple[Point, ...] = ()
+    anchors: tuple[Point, ...] = attrs.field(init=False)
+    _failed: str = attrs.field(default="", init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Know the anchors of the last run: a node that does not start keeps them."""
+        self.anchors = self.diversity.anchors()
 
     def run(self, driver: DriverName) -> None:
         """Run until told to stop.
 
         Raises:
-            OSError: a socket cannot be had, or the node has ended by itself.
+            OSError: a socket cannot be had, the node has ended by itself, or what runs
+                beside it has.
         """
         if driver == "asyncio":
             asyncio.run(self._run_asyncio())
         else:
             self._run_blocking()
         if self._failed:
-            raise OSError("the node has ended by itself")
+            raise OSError(self._failed)
 
     # -- asyncio -----------------------------------------------------------------------
 
@@ -107,17 +132,16 @@ class Daemon:
         node = aio_node.Node[Any, Any].of(self.core, self.door, self.nearby)
         tasks: list[asyncio.Task[None]] = []
         try:
-            node.on_event = self._log_event
+            node.on_event = self._event_log()
             async with node:
                 self._up(node.point)
-                tasks.append(asyncio.create_task(self._pull(node)))
-                tasks += [
-                    asyncio.create_task(self._resolve(node, name)) for name in self.names
-                ]
-                tasks.append(asyncio.create_task(self._save_asyncio(save)))
+                helpers = [self._pull(node), self._save_asyncio(save)]
+                helpers += [self._resolve(node, name) for name in self.names]
+                tasks += [asyncio.create_task(self._seen(it, stop)) for it in helpers]
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self.seconds):
                         await stop.wait()
+                stop.set()
                 self._down()
         finally:
             for task in tasks:
@@ -126,27 +150,47 @@ class Daemon:
             self.household.collect(self.core, self.anchors)()
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
-        self.log.info("stopped")
+        self._stopped()
+
+    @contextlib.asynccontextmanager
+    async def _metrics_asyncio(self) -> AsyncGenerator[None]:
+        """Serve metrics in this loop, if they are wanted."""
+        if not self.metrics:
+            yield
+            return
+        # Most nodes run without, and it takes longer to import than all else.
+        from .metrics import Exposition, read
+        from .metrics_server import MetricsServer
+
+        clock = asyncio.get_running_loop().time
+        exposition = Exposition(lambda: read(self.core, clock()), self.limits)
+        async with MetricsServer(exposition).serving(self.metrics):
+            self.log.info("metrics", listening=addresses_of(self.metrics))
+            yield
 
     async def _pull(self, node: aio_node.Node[Any, Any]) -> None:
-        async for item in node.items():
-            log_item(self.log, item)
+        async for _ in node.items():
+            pass  # there is nobody whom to pass it on to
+        raise _EndedByItself
+
+    async def _seen(self, helper: Coroutine[Any, Any, None], stop: asyncio.Event) -> None:
+        """Run what runs beside the node; if that dies, the node stops."""
+        try:
+            await helper
+        except Exception as exc:
+            if not stop.is_set():
+                self._died(exc)
+                stop.set()
 
     async def _resolve(self, node: aio_node.Node[Any, Any], name: Endpoint) -> None:
-        loop = asyncio.get_running_loop()
-        host, port = question(name)
         delay = RETRY_FIRST
         while True:
-            try:
-                found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            except OSError as exc:
-                self._unresolved(name, exc, delay)
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, RETRY_MAX)
-            else:
-                for point in points_of(found):
-                    self._found(node, point, name.peer_id)
+            answer = await lookup(name, public=self.public)
+            if self._heard(name, answer, delay):
+                self._found(node, answer.points, name.peer_id)
                 return
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, RETRY_MAX)
 
     async def _save_asyncio(self, asked: asyncio.Event) -> None:
         while True:
@@ -157,7 +201,6 @@ class Daemon:
             self.anchors = self.diversity.anchors()
             save = self.household.collect(self.core, self.anchors)
             await asyncio.to_thread(save)
-            self.log.debug("saved")
 
     # -- blocking ----------------------------------------------------------------------
 
@@ -168,18 +211,19 @@ class Daemon:
         stopped = threading.Event()
         threads: list[threading.Thread] = []
         try:
-            node.on_event = self._log_event
+            node.on_event = self._event_log()
             with node:
                 self._up(node.point)
                 jobs: list[Callable[[], None]] = [
-                    functools.partial(self._pull_blocking, node, stopped)
+                    functools.partial(self._pull_blocking, node)
                 ]
                 jobs += [
                     functools.partial(self._resolve_blocking, node, name, stopped)
                     for name in self.names
                 ]
                 for job in jobs:
-                    threads.append(threading.Thread(target=job, daemon=True))
+                    helper = functools.partial(self._seen_blocking, job, stopped)
+                    threads.append(threading.Thread(target=helper, daemon=True))
                     threads[-1].start()
                 self._wait_for_signals(node)
                 stopped.set()
@@ -189,9 +233,36 @@ class Daemon:
             stopped.set()
             for thread in threads[:1]:  # others may hang in the resolver
                 thread.join(1.0)
-            self.household.collect(self.core, self.anchors)()
+            with node.paused():  # and may be done with it at this very moment
+                save = self.household.collect(self.core, self.anchors)
+            save()
+            while signal.sigtimedwait(_SIGNALS, 0) is not None:
+                pass  # who asks twice to stop must not kill it now
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        self.log.info("stopped")
+        self._stopped()
+
+    @contextlib.contextmanager
+    def _metrics_in_thread(self, node: blocking_node.Node[Any, Any]) -> Generator[None]:
+        """Serve metrics in a thread of their own, if they are wanted."""
+        if not self.metrics:
+            yield
+            return
+        from .metrics import Exposition, Reading, read
+        from .metrics_server import MetricsServer, serving_in_thread
+
+        def look() -> Reading:
+            with node.paused() as core:
+                return read(core, time.monotonic())
+
+        def measure() -> float:
+            began = time.monotonic()
+            with node.paused():
+                return time.monotonic() - began
+
+        server = MetricsServer(Exposition(look, self.limits), measure)
+        with serving_in_thread(server, self.metrics):
+            self.log.info("metrics", listening=addresses_of(self.metrics))
+            yield
 
     def _wait_for_signals(self, node: blocking_node.Node[Any, Any]) -> None:
         until = None if self.seconds is None else time.monotonic() + self.seconds
@@ -209,17 +280,21 @@ class Daemon:
                 self.anchors = self.diversity.anchors()
                 save = self.household.collect(self.core, self.anchors)
             save()
-            self.log.debug("saved")
 
-    def _pull_blocking(
-        self, node: blocking_node.Node[Any, Any], stopped: threading.Event
-    ) -> None:
-        for item in node.items():
-            log_item(self.log, item)
-        if not stopped.is_set():
-            # Who waits for signals hears of nothing else.
-            self._failed = True
-            os.kill(os.getpid(), signal.SIGTERM)
+    def _seen_blocking(self, job: Callable[[], None], stopped: threading.Event) -> None:
+        """Run what runs beside the node; if that dies, the node stops."""
+        try:
+            job()
+        except Exception as exc:
+            if not stopped.is_set():
+                self._died(exc)
+                # Who waits for signals hears of nothing else.
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def _pull_blocking(self, node: blocking_node.Node[Any, Any]) -> None:
+        for _ in node.items():
+            pass
+        raise _EndedByItself
 
     def _resolve_blocking(
         self,
@@ -227,25 +302,26 @@ class Daemon:
         name: Endpoint,
         stopped: threading.Event,
     ) -> None:
-        host, port = question(name)
         delay = RETRY_FIRST
         while not stopped.is_set():
-            try:
-                found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            except OSError as exc:
-                self._unresolved(name, exc, delay)
-                stopped.wait(delay)
-                delay = min(2 * delay, RETRY_MAX)
-            else:
-                for point in points_of(found):
-                    self._found(node, point, name.peer_id)
-                return
+            answer = ask(name, public=self.public)
+            with node.paused():
+                if stopped.is_set():
+                    return
+                if self._heard(name, answer, delay):
+                    self._found(node, answer.points, name.peer_id)
+                    return
+            stopped.wait(delay)
+            delay = min(2 * delay, RETRY_MAX)
 
     # -- both --------------------------------------------------------------------------
 
     def _up(self, point: Point | None) -> None:
         where = "nowhere" if point is None else str(point)
         self.log.info("activate_layer", listening=where)
+        for door in self.doors:
+            form = str(self.generation.value)
+            self.log.info("admin_interface", listening=door.guard.name, form=form)
         notify("READY=1")
 
     def _down(self) -> None:
@@ -253,23 +329,46 @@ class Daemon:
         self.log.info("stopping")
         notify("STOPPING=1")
 
+    def _stopped(self) -> None:
+        for part in ("welcome_worker", "maintenance_worker", "connection_pool"):
+            notice(self.log, f"shutdown_{part}")  # in the order of the core
+        self.log.info("stopped")
+
     def _found(
         self,
         node: aio_node.Node[Any, Any] | blocking_node.Node[Any, Any],
-        point: Point,
+        points: tuple[Point, ...],
         expected: PeerId | None,
     ) -> None:
-        """A name of the configuration has an address."""
-        self.household.configure(point)
-        node.configure(point, expected)
+        """A name of the configuration has addresses."""
+        for point in points:
+            self.household.configure(point)
+            node.configure(point, expected)
 
-    def _log_event(self, event: PoolEvent) -> None:
-        log_event(self.log, event)
+    def _heard(self, name: Endpoint, answer: Answer, delay: float) -> bool:
+        """Tell what is wrong with an answer; return whether it is of any use."""
+        if answer.unbelieved:
+            self.log.warning(
+                "name_not_believed",
+                name=name.host,
+                addresses=answer.unbelieved,
+                what="no addresses of the Internet; write them instead if they are meant",
+            )
+        if not answer.points:
+            self.log.warning(
+                "name_not_resolved", name=name.host, why=answer.why, again_in=delay
+            )
+        return bool(answer.points)
 
-    def _unresolved(self, name: Endpoint, exc: OSError, delay: float) -> None:
-        self.log.warning(
-            "name_not_resolved", name=name.host, why=exc.strerror, again_in=delay
-        )
+    def _event_log(self) -> EventLog:
+        return EventLog(self.log, self.core.maintenance.bounds)
+
+    def _died(self, exc: Exception) -> None:
+        """What runs beside the node has died, and nobody else would tell."""
+        self._failed = f"what runs beside the node has died: {exc!r}"
+        if isinstance(exc, _EndedByItself):
+            self._failed = "the node has ended by itself"
+        self.log.error("failed", why=self._failed)
 
 
 def split_names(

@@ -44,17 +44,23 @@ from .timestamps import Clocks
 SAVE_EVERY: Final = 300.0
 
 
+def _to_nobody(_: Path) -> None:
+    pass
+
+
 @attrs.define
 class Household:
     """What is kept of a node between two runs.
 
     Args:
         files: where.
-        warn: called with one line for each thing that is wrong.
+        warn: called with a name and one line for each thing that is wrong.
+        saved: called with each file that is saved.
     """
 
     files: DataDir
-    _warn: Callable[[str], object]
+    _warn: Callable[[str, str], object]
+    _tell_saved: Callable[[Path], object] = attrs.field(default=_to_nobody, alias="saved")
     _configured: dict[Point, None] = attrs.field(factory=dict[Point, None])
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _collected: int = attrs.field(default=0, init=False)
@@ -67,7 +73,7 @@ class Household:
     def diversity(self) -> Diversity:
         """Return what knows the anchors of the last run."""
         loaded = load_anchors(self.files.anchors)
-        self._tell(loaded.warnings)
+        self._tell("file", loaded.warnings)
         return Diversity(anchors=loaded.value)
 
     def restore(self, core: Core[Any, Any], configured: Collection[Point]) -> None:
@@ -80,10 +86,10 @@ class Household:
         self._configured.update(dict.fromkeys(configured))
         clocks = Clocks(time.monotonic(), time.time())
         peers = load_peers(self.files.peers, clocks, TEZOS_METADATA)
-        self._tell(peers.warnings)
+        self._tell("parse_error_peers", peers.warnings)
         restore_peers(core.pool, peers.value, clocks.now)
         lists = load_acl(self.files.acl)
-        self._tell(lists.warnings)
+        self._tell("file", lists.warnings)
         if lists.value is not None:
             restore_lists(core.pool, core.acl, lists.value, clocks.now)
 
@@ -130,10 +136,14 @@ class Household:
             for path, save in jobs:
                 try:
                     save()
-                except (OSError, ValueError) as exc:
-                    why = exc.strerror if isinstance(exc, OSError) else str(exc)
-                    self._warn(f"{path} is not saved: {why}; the old one is as it was")
+                except Exception as exc:  # whatever it is, the others are saved
+                    why = exc.strerror if isinstance(exc, OSError) else repr(exc)
+                    name = "save_error_peers" if path == files.peers else "file"
+                    what = f"{path} is not saved: {why}; the old one is as it was"
+                    self._warn(name, what)
+                else:
+                    self._tell_saved(path)
 
-    def _tell(self, warnings: tuple[str, ...]) -> None:
+    def _tell(self, name: str, warnings: tuple[str, ...]) -> None:
         for line in warnings:
-            self._warn(line)
+            self._warn(name, line)

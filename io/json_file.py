@@ -35,6 +35,7 @@ ASIDE: Final = ".unreadable-"
 FAULTS_TOLD: Final = 10
 
 _TEMPORARY: Final = ".tmp"
+_PIECE: Final = 1 << 20
 
 
 class UnusableFile(ValueError):
@@ -136,7 +137,10 @@ def read_text(path: Path, max_size: int) -> str:
         with open(path, "rb", opener=_open_at_once) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise UnusableFile("not a regular file")
-            raw = file.read(max_size + 1)
+            # In pieces: asked for all that may be, Python makes room for that first.
+            raw = bytearray()
+            while len(raw) <= max_size and (piece := file.read(_PIECE)):
+                raw += piece
         if len(raw) > max_size:
             raise UnusableFile(f"larger than {max_size} bytes")
         return raw.decode("utf-8")
@@ -315,6 +319,8 @@ def load_or_set_aside(
         return Loaded(empty)
     except UnusableFile as exc:
         value, faults = empty, [str(exc)]
+    except MemoryError:
+        value, faults = empty, ["larger than the memory that is left"]
     if not faults:
         return Loaded(value)
     try:

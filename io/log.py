@@ -1,17 +1,48 @@
 """What a running node logs: one line for each thing that happens, as text or as JSON.
 
-A line has a moment (UTC), a level, the name of what happened, and its facts.  The names
-are those of the events (`spec.pool_events`) and of the reference's log; reasons are
-words, not numbers.
+A line has a moment (UTC), a level, the name of what happened, and its facts; reasons are
+words, not numbers.  Names and levels are those of the reference's log, so that what reads
+that one reads this one:
 
-===========  ===========================================================================
-level        what
-===========  ===========================================================================
-error        the node cannot go on
-warning      something is wrong, and was made do with
-info         the node's own life; connections that begin and end; too few, too many
-debug        every other event
-===========  ===========================================================================
+=====================================  =======  ========================================
+name                                   level    facts, beside others
+=====================================  =======  ========================================
+maintenance_started                    info     motive: {"kind", "idle_time"?}
+maintenance_ended                      info     duration
+too_few_connections_maintenance        notice   connections, min_target,
+                                                expected_connections, min_connections
+too_many_connections_maintenance       debug    connections (to be dropped), max_target,
+                                                expected_connections, max_connections
+new_connection                         info     addr, port, peer
+disconnected                           info     peer, point, why
+disconnection                          info     peer_id: the same, under another name
+peer_rejected                          notice   point, peer, motive: by us
+greylist_peer                          notice   peer, addr, port, motive
+authenticate_status                    debug    type: auth, then accept or nack, then
+                                                connected or rejected; point, peer
+authenticate_status_peer_id_correct    info     type, point, peer_id
+authenticate_status_peer_id_incorrect  warning  type, point, expected_peer_id, peer_id
+connect_error                          debug    point, why: nobody was reached
+authenticate_reject_protocol_mismatch  debug    point, why, announced
+connection_rejected_by_peers           debug    point, why, peer: by them
+authentication_error                   debug    point, why: before anybody is accepted
+connection_error                       debug    point, why, peer: after we had accepted
+swap_request_received,                 info     emitter, proposed_point, proposed_peer
+swap_ack_received
+swap_succeeded, swap_failed,           info     source
+swap_request_ignored
+bootstrap_received                     debug    emitter
+advertise_received                     debug    emitter, points: how many
+register_new                           notice   point: of a neighbour
+incoming_error                         debug    error: a connection was gone already
+incoming_connection_error              error    error: the system gives no connection
+save_metadata                          info     file
+save_error_peers, parse_error_peers    error    what
+=====================================  =======  ========================================
+
+All other events (`spec.pool_events`) are logged at debug under their own names, and what
+only we have under names of ours: ``identity``, ``file``, ``name_not_resolved`` ...
+Messages of the application are not logged.
 
 Source: the names and levels of the reference node's log events, 2026.
 """
@@ -20,24 +51,42 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import MutableMapping
+from pathlib import Path
 from typing import Any, Final, Literal, TextIO, cast
 
+import attrs
 import structlog
 
-from ..fsm.inbox import Joined, Left
-from ..spec.pool_events import (
-    ConnectionEstablished,
-    PoolEvent,
-    TooFewConnections,
-    TooManyConnections,
-    pool_event_json,
-)
+from ..fsm.endings import is_passing, name_of
+from ..fsm.maintenance import Bounds
+from ..spec import asides
+from ..spec import pool_events as told
+from ..spec.point import Point
+from ..spec.pool_events import PoolEvent
+from ..spec.reasons import ErrorKind, Reason
+from ..spec.version import Version
+from .data_dir import DataDir
+from .household import Household
 
 LogFormat = Literal["text", "json"]
-LogLevel = Literal["debug", "info", "warning", "error"]
+LogLevel = Literal["debug", "info", "notice", "warning", "error"]
 
-_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_NOTABLE: Final = (TooFewConnections, TooManyConnections)
+_LEVELS: Final = {"debug": 10, "info": 20, "notice": 20, "warning": 30, "error": 40}
+
+#: How the end of an attempt is called, by its reason; and by how far it had come.
+_ENDS: Final = {
+    Reason.AUTHENTICATION_REJECTED_BY_PEER: "connection_rejected_by_peers",
+    Reason.AUTHENTICATION_REJECTED_NO_COMMON_PROTOCOL: (
+        "authenticate_reject_protocol_mismatch"
+    ),
+    Reason.AUTHENTICATION_REJECTED: "",  # told when we refused them
+    Reason.TCP_CONNECTION_REFUSED: "connect_error",
+    Reason.TCP_CONNECTION_UNREACHABLE: "connect_error",
+    Reason.TCP_NETWORK_UNREACHABLE: "connect_error",
+    Reason.TCP_CONNECTION_CANCELED: "connect_error",
+    Reason.TCP_CONNECTION_FAILED_UNEXPECTED_ERROR: "connect_error",
+}
 
 
 class _Unfailing:
@@ -69,10 +118,19 @@ def make_log(
     if style == "text":
         out = stream or sys.stderr
         render = structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=24)
+
+    def add_level(
+        _: Any, method: str, line: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        # structlog has no level between info and warning.
+        if line.setdefault("level", method) == "info" and level == "notice":
+            raise structlog.DropEvent
+        return line
+
     return structlog.wrap_logger(
         structlog.PrintLogger(cast("TextIO", _Unfailing(stream or sys.stderr))),
         processors=[
-            structlog.processors.add_log_level,
+            add_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             render,
         ],
@@ -80,28 +138,179 @@ def make_log(
     )
 
 
-def log_item(log: Any, item: object) -> None:
-    """Log that somebody joined or left; messages of the application are not logged."""
-    match item:
-        case Joined(link, remote, version):
-            log.info(
-                "new_connection",
-                peer=str(remote.peer_id),
-                link=link,
-                version=f"{version.chain_name}.{version.distributed_db_version}"
-                f" (p2p: {version.p2p_version})",
-                private=remote.metadata.private_node,
+def notice(log: Any, name: str, **facts: Any) -> None:
+    """Log what is more than information, and no warning."""
+    log.info(name, level="notice", **facts)
+
+
+@attrs.frozen
+class EventLog:
+    """Logs the events of a node.
+
+    Args:
+        log: a logger.
+        bounds: of the number of connections.
+    """
+
+    log: Any
+    bounds: Bounds
+
+    def __call__(self, event: PoolEvent) -> None:
+        """Log one event."""
+        log = self.log
+        match event:
+            case told.MaintenanceStarted() | told.MaintenanceEnded():
+                self._maintenance(event)
+            case told.TooFewConnections() | told.TooManyConnections():
+                self._bounds(event)
+            case told.ConnectionEstablished() | told.Disconnected():
+                self._connection(event)
+            case told.AcceptingRequest() | told.RejectingRequest():
+                self._verdict(event)
+            case asides.AttemptFailed():
+                self._attempt(event)
+            case asides.Greylisted(point, why, peer_id):
+                where = {"addr": str(point.address), "port": point.port}
+                notice(log, "greylist_peer", **_peer(peer_id), **where, motive=str(why))
+            case told.SwapRequestReceived() | told.SwapAckReceived():
+                log.info(
+                    event.name,
+                    emitter=str(event.source),
+                    proposed_point=str(event.point),
+                    proposed_peer=str(event.offered),
+                )
+            case told.SwapSuccess(source):
+                log.info("swap_succeeded", source=str(source))
+            case told.SwapFailure(source):
+                log.info("swap_failed", source=str(source))
+            case told.SwapRequestIgnored(source):
+                log.info(event.name, source=str(source))
+            case told.BootstrapReceived(source):
+                log.debug(event.name, emitter=str(source))
+            case told.AdvertiseReceived(source):
+                log.debug(event.name, emitter=str(source), points=event.points)
+            case asides.Neighbour(point):
+                notice(log, "register_new", point=str(point))
+            case asides.AcceptFailed(error):
+                if is_passing(error):
+                    log.debug("incoming_error", error=name_of(error))
+                else:
+                    log.error("incoming_connection_error", error=name_of(error))
+            case _:
+                facts = told.pool_event_json(event)
+                log.debug(facts.pop("event"), **facts)
+
+    def _maintenance(
+        self, event: told.MaintenanceStarted | told.MaintenanceEnded
+    ) -> None:
+        if isinstance(event, told.MaintenanceEnded):
+            self.log.info(event.name, duration=round(event.duration, 3))
+            return
+        motive: dict[str, Any] = {"kind": event.motive}
+        if event.idle_time is not None:
+            motive["idle_time"] = event.idle_time
+        self.log.info(event.name, motive=motive)
+
+    def _bounds(self, event: told.TooFewConnections | told.TooManyConnections) -> None:
+        bounds = self.bounds
+        expected = {"expected_connections": bounds.expected_connections}
+        if isinstance(event, told.TooFewConnections):
+            notice(
+                self.log,
+                "too_few_connections_maintenance",
+                connections=event.active,
+                min_target=bounds.min_target,
+                min_connections=bounds.min_connections,
+                **expected,
             )
-        case Left(link, peer_id, disconnection):
-            log.info("disconnected", peer=str(peer_id), link=link, why=str(disconnection))
-        case _:
-            pass
+        else:
+            self.log.debug(
+                "too_many_connections_maintenance",
+                connections=event.active - bounds.max_target,
+                max_target=bounds.max_target,
+                max_connections=bounds.max_connections,
+                **expected,
+            )
+
+    def _connection(self, event: told.ConnectionEstablished | told.Disconnected) -> None:
+        where, peer = event.id_point, str(event.peer_id)
+        addr = None if where is None else str(where.address)
+        port = None if where is None else where.port
+        if isinstance(event, told.Disconnected):
+            point = addr  # of who cannot be dialled there is no more
+            if where is not None and port is not None:
+                point = str(Point(where.address, port))
+            self.log.info("disconnected", peer=peer, point=point, why=str(event.why))
+            self.log.info("disconnection", peer_id=peer)
+            return
+        status = {"type": "connected", "point": str(where), "peer": peer}
+        self.log.debug("authenticate_status", **status)
+        self.log.info(
+            "new_connection",
+            addr=addr,
+            port=port,
+            peer=peer,
+            incoming=event.incoming,
+            private=event.private,
+            version=_version(event.version),
+        )
+
+    def _verdict(self, event: told.AcceptingRequest | told.RejectingRequest) -> None:
+        log, point, peer = self.log, str(event.point), str(event.peer_id)
+        log.debug("authenticate_status", type="auth", point=point, peer=peer)
+        if isinstance(event, told.RejectingRequest):
+            log.debug("authenticate_status", type="nack", point=point, peer=peer)
+            motive = "" if event.motive is None else event.motive.name.lower()
+            notice(log, "peer_rejected", point=point, peer=peer, motive=motive)
+            return
+        if event.expected:
+            name = "authenticate_status_peer_id_correct"
+            log.info(name, type="auth", point=point, peer_id=peer)
+        log.debug("authenticate_status", type="accept", point=point, peer=peer)
+
+    def _attempt(self, event: asides.AttemptFailed) -> None:
+        log, why, point = self.log, event.why, str(event.point)
+        for error in why.errors:
+            if error.kind is ErrorKind.IDENTITY_CHECK_FAILURE:
+                log.warning(
+                    "authenticate_status_peer_id_incorrect",
+                    type="auth",
+                    **{name: str(value) for name, value in error.facts.items()},
+                )
+        peer = _peer(event.peer_id)
+        default = "authentication_error" if event.peer_id is None else "connection_error"
+        name = _ENDS.get(why.reason, default)
+        if name == "connection_rejected_by_peers":
+            log.debug("authenticate_status", type="rejected", point=point, **peer)
+        if name:
+            facts: dict[str, Any] = {"point": point, "incoming": event.incoming, **peer}
+            for error in why.errors:
+                if (announced := error.facts.get("announced_version")) is not None:
+                    facts["announced"] = _version(announced)
+            log.debug(name, **facts, why=str(why))
 
 
-def log_event(log: Any, event: PoolEvent) -> None:
-    """Log an event of the pool."""
-    if isinstance(event, ConnectionEstablished):
-        return  # told as who joined
-    facts = pool_event_json(event)
-    name = facts.pop("event")
-    (log.info if isinstance(event, _NOTABLE) else log.debug)(name, **facts)
+def _version(version: Version | None) -> str | None:
+    if version is None:
+        return None
+    network = f"{version.chain_name}.{version.distributed_db_version}"
+    return f"{network} (p2p: {version.p2p_version})"
+
+
+def _peer(peer_id: object) -> dict[str, str]:
+    return {} if peer_id is None else {"peer": str(peer_id)}
+
+
+def log_files(files: DataDir, log: Any) -> Household:
+    """Return the keeper of a node's files, who logs what becomes of them."""
+
+    def warn(name: str, line: str) -> None:
+        (log.warning if name == "file" else log.error)(name, what=line)
+
+    def saved(path: Path) -> None:
+        if path == files.peers:
+            log.info("save_metadata", file=str(path))
+        else:
+            log.debug("saved", file=str(path))
+
+    return Household(files, warn, saved)

@@ -11,6 +11,8 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any, Final, Generic, Literal, TypedDict, TypeVar
 
+import attrs
+
 from ..fsm.diversity import Diversity
 from ..fsm.local import Local
 from ..fsm.machine import LocalProtocolError
@@ -21,6 +23,7 @@ from ..fsm.pool import Running
 from ..fsm.prefix import Prefix
 from ..fsm.settings import Settings
 from ..fsm.steward import Kick, Steward
+from ..fsm.worker import FLUSH_LIMIT
 from ..spec.address import Address
 from ..spec.hello import ConnectionMetadata
 from ..spec.identity import DEFAULT_DIFFICULTY, Identity, PeerId
@@ -29,7 +32,7 @@ from ..spec.message import ApplicationCodec, MessageCodec
 from ..spec.metadata import TezosMetadata, constant_score
 from ..spec.point import DEFAULT_PORT, Point
 from ..spec.pool_events import PoolEvent
-from ..spec.reasons import P2pError
+from ..spec.reasons import Disconnection, P2pError, Reason
 from ..spec.version import Network
 from .ends import report
 
@@ -38,7 +41,7 @@ Meta = TypeVar("Meta")
 T = TypeVar("T")
 
 #: Seconds that a stop waits, unless told otherwise, until what is queued has left.
-STOP_TIMEOUT: Final = 3.0
+STOP_TIMEOUT: Final = FLUSH_LIMIT
 
 
 #: Numbers of 0 to 1, 1 excluded, of the system's own source.
@@ -86,11 +89,18 @@ class NotConnected(ConnectionError):
 
     Attributes:
         why: what the core says of it, if it says anything.
+        ending: how an attempt has ended, if there was one.
     """
 
-    def __init__(self, text: str, why: P2pError | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        why: P2pError | None = None,
+        ending: Disconnection | None = None,
+    ) -> None:
         super().__init__(text)
         self.why = why
+        self.ending = ending
 
 
 def point_at(where: Point | str) -> Point:
@@ -186,6 +196,36 @@ def _unban(steward: Steward[Any], who: Who) -> Iterable[Kick]:
     return steward.unban_address(who.address if isinstance(who, Point) else who)
 
 
+def _open(steward: Steward[Any], who: Who) -> Iterable[Kick]:
+    if isinstance(who, PeerId):
+        return steward.open_peer(who)
+    if isinstance(who, Point):
+        return steward.open_point(who)
+    return steward.unban_address(who)
+
+
+def _place(where: Address | Prefix | str) -> Address | Prefix:
+    named = who_is(where) if isinstance(where, str) else where
+    if isinstance(named, (PeerId, Point)):
+        raise ValueError(f"{str(where)[:80]!r} is no address or prefix")
+    return named
+
+
+@attrs.frozen(eq=False)
+class Observer:
+    """Who is told what happens; see `NodeEnds.observe`."""
+
+    on_event: Callable[[PoolEvent], object] | None
+    on_change: Callable[[], object] | None
+
+
+def _tell(told: Callable[..., object], *what: PoolEvent) -> None:
+    try:
+        told(*what)
+    except Exception as exc:
+        report(exc)
+
+
 class NodeEnds(Generic[M, Meta]):
     """A node as an application sees it, as far as no waiting is needed.
 
@@ -200,14 +240,66 @@ class NodeEnds(Generic[M, Meta]):
     core: Core[M, Meta]
     point: Point | None = None
     on_event: Callable[[PoolEvent], object] | None = None
+    # Replaced, never changed: who comes and goes disturbs nobody who is told.
+    _observers: tuple[Observer, ...] = ()
+
+    def observe(
+        self,
+        on_event: Callable[[PoolEvent], object] | None = None,
+        on_change: Callable[[], object] | None = None,
+    ) -> Callable[[], None]:
+        """Tell one more observer what happens, beside ``on_event`` and other observers.
+
+        While anybody listens to events, none are left for `next_event`.
+
+        Args:
+            on_event: called as ``on_event`` of the node is.
+            on_change: called when anything may have changed, in the same way.
+
+        Returns:
+            What ends it; harmless the second time.
+        """
+        observer = Observer(on_event, on_change)
+
+        def begin(core: Core[M, Meta], _: float) -> None:
+            self._tell_events()
+            if on_event is not None:
+                # What is past is none of its business, nor of anybody's any more.
+                while core.next_event() is not None:
+                    continue
+            self._observers += (observer,)
+
+        def end(_: Core[M, Meta], __: float) -> None:
+            others = tuple(each for each in self._observers if each is not observer)
+            self._observers = others
+
+        self._do(begin)
+        return lambda: self._do(end)
+
+    def ask(self, act: Callable[[Core[M, Meta], float], T]) -> T:
+        """Have the core to oneself for one question or command, and the present.
+
+        What follows from it is carried out.  It must be short: nothing moves meanwhile.
+        """
+        done = self._do(act)
+        if self._observers and self.core.pool.events:
+            self._do(lambda _, __: self._tell_events())
+        return done
 
     def _tell_events(self) -> None:
-        """Give the observer what has happened."""
-        while self.on_event is not None and (event := self.core.next_event()) is not None:
-            try:
-                self.on_event(event)
-            except Exception as exc:
-                report(exc)
+        """Give the observers what has happened."""
+        if self.on_event is None and not self._observers:
+            return  # as most of the time
+        listeners: list[Callable[[PoolEvent], object]] = []
+        if self.core.pool.events:
+            told = [self.on_event, *(each.on_event for each in self._observers)]
+            listeners = [each for each in told if each is not None]
+        while listeners and (event := self.core.next_event()) is not None:
+            for listener in listeners:
+                _tell(listener, event)
+        for each in self._observers:
+            if each.on_change is not None:
+                _tell(each.on_change)
 
     def _dial(self, point: Point, expected: PeerId | None) -> int:
         """Dial a point, and return the link.
@@ -224,6 +316,15 @@ class NodeEnds(Generic[M, Meta]):
         if isinstance(link, P2pError):
             raise NotConnected(f"{point} is not dialled: {link}", link)
         return link
+
+    def _came_to_nothing(self, link: int, point: Point) -> NotConnected:
+        """Return the error for a dial that is over."""
+        ending = self._do(lambda core, _: core.why_not(link))
+        text = f"no connection to {point} came about"
+        if ending is None:  # it ran, and is gone
+            return NotConnected(text)
+        why = ending.errors[0] if ending.errors else None
+        return NotConnected(f"{text}: {ending}", why, ending)
 
     def _do(self, act: Callable[[Core[M, Meta], float], T]) -> T:
         """Give the core one input, and carry out what follows."""
@@ -277,6 +378,55 @@ class NodeEnds(Generic[M, Meta]):
         """
         named = who_is(who) if isinstance(who, str) else who
         self._do(lambda core, now: core.govern(lambda it: _unban(it, named), now))
+
+    def allow(self, where: Address | Prefix | str) -> None:
+        """Put an address or a prefix on the white list: it is never greylisted.
+
+        Raises:
+            ValueError: a text that is neither.
+        """
+        named = _place(where)
+        self._do(lambda core, now: core.govern(lambda it: it.allow(named), now))
+
+    def disallow(self, where: Address | Prefix | str) -> None:
+        """Take an address or a prefix off the white list.
+
+        Raises:
+            ValueError: a text that is neither.
+        """
+        named = _place(where)
+        self._do(lambda core, now: core.govern(lambda it: it.disallow(named), now))
+
+    def greylist(self, peer_id: PeerId, why: str) -> None:
+        """Ban a peer that misbehaves, and its address, for a while; disconnect it.
+
+        Args:
+            peer_id: who; nothing happens if it is not connected.
+            why: what it has done.
+        """
+        reason = Disconnection(Reason.USER, text=why)
+        self._do(
+            lambda core, now: core.govern(
+                lambda it: it.greylist_peer(peer_id, reason, now), now
+            )
+        )
+
+    def clear_greylists(self) -> None:
+        """Forgive all that are banned for a while; who is banned for good stays so."""
+        self._do(lambda core, now: core.govern(lambda it: it.clear_greylists(), now))
+
+    def clear_lists(self) -> None:
+        """Empty the grey lists and the black lists; trust and the white list stay."""
+        self._do(lambda core, now: core.govern(lambda it: it.clear(), now))
+
+    def open(self, who: Who | str) -> None:
+        """Neither ban nor trust a peer, a point, an address or a prefix.
+
+        Raises:
+            ValueError: a text that is none of them.
+        """
+        named = who_is(who) if isinstance(who, str) else who
+        self._do(lambda core, now: core.govern(lambda it: _open(it, named), now))
 
     def trust(self, who: PeerId | Point | str) -> None:
         """Trust a peer or a point, and unban it.

@@ -13,6 +13,9 @@ for byte, which `Network.trace` proves.
         network.add(host, Node(...))
     network.run(60.0)
 
+A node that is recorded is added like any other: see the record package; `Network.trace`
+is the same with it.
+
 A link holds at most `WINDOW` bytes that the other side has not read; more waits in the
 node that sends, as it would behind a socket.
 """

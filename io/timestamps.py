@@ -1,6 +1,7 @@
 """Moments as text: seconds of the epoch, and RFC 3339 as the reference node writes it.
 
-Written is ``2026-08-21T13:31:29.125-00:00``: UTC, three decimals.  Read is any text of
+Written is ``2026-08-21T13:31:29.125-00:00``: UTC, three decimals; for clients of 2019
+none.  Read is any text of
 RFC 3339, with or without decimals (the reference of 2019 wrote none), and a whole number
 of seconds of the epoch, as a number or as text.
 
@@ -10,6 +11,7 @@ Source: the time module of the reference node, 2019 and 2026.
 from __future__ import annotations
 
 import datetime
+import math
 import re
 from typing import Final
 
@@ -33,9 +35,18 @@ def format_time(seconds: float) -> str:
     """Return a moment as text; beyond the years 1 to 9999 the nearest that there is."""
     if not abs(seconds) < _INT64:
         seconds = float(_INT64 if seconds > 0 else -_INT64)
-    count = min(max(round(seconds * 1000), _LEAST), _MOST)
-    moment = _EPOCH + count * _MILLISECOND
-    return moment.isoformat(timespec="milliseconds") + "-00:00"
+    return _moment(round(seconds * 1000)).isoformat(timespec="milliseconds") + "-00:00"
+
+
+def format_time_2019(seconds: float) -> str:
+    """Return a moment as text without decimals: the second in which it is."""
+    if not abs(seconds) < _INT64:
+        seconds = float(_INT64 if seconds > 0 else -_INT64)
+    return _moment(math.floor(seconds) * 1000).isoformat(timespec="seconds") + "-00:00"
+
+
+def _moment(milliseconds: int) -> datetime.datetime:
+    return _EPOCH + min(max(milliseconds, _LEAST), _MOST) * _MILLISECOND
 
 
 def parse_time(value: object) -> float:

@@ -14,7 +14,7 @@ import enum
 import json
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NewType, TypeVar
+from typing import Any, Final, NewType, TypeVar, cast
 
 import cattrs
 from cattrs.preconf.json import make_converter
@@ -131,8 +131,56 @@ def _phrase(exc: BaseException, _: type[Any] | None) -> str:
     return str(exc) or type(exc).__name__
 
 
+def parse_json(text: str | bytes, name: str) -> object:
+    """Return what JSON text says; of floats and repetitions only what JSON means.
+
+    Args:
+        text: the document; bytes are UTF-8.
+        name: what the document is called in error messages.
+
+    Raises:
+        ShapeError: it is no JSON.
+    """
+    try:
+        return json.loads(
+            text if isinstance(text, str) else text.decode("utf-8"),
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            object_pairs_hook=_no_repetition,
+        )
+    except RecursionError:
+        raise ShapeError([f"{name}: nested too deeply"]) from None
+    except ValueError as exc:
+        raise ShapeError([f"{name}: not JSON: {exc}"]) from None
+
+
+def shaped(
+    document: object, kind: type[T], name: str, converter: cattrs.Converter = CONVERTER
+) -> T:
+    """Return the value that a document says, of a class or of what a converter knows.
+
+    Args:
+        document: what `parse_json` returned.
+        kind: what it has to be.
+        name: what the document is called in error messages.
+        converter: knows how.
+
+    Raises:
+        ShapeError: every fault at once.
+    """
+    try:
+        return converter.structure(document, kind)
+    except cattrs.BaseValidationError as exc:
+        # The name is put in front afterwards: it may contain anything.
+        faults = cattrs.transform_error(exc, path="$", format_exception=_phrase)
+        parts = (fault.rpartition(" @ $") for fault in faults)
+        raise ShapeError([f"{name}{path}: {what}" for what, _, path in parts]) from None
+    except (ValueError, TypeError) as exc:  # of a hook for the document as a whole
+        raise ShapeError([f"{name}: {exc}"]) from None
+
+
 def structure(text: str, kind: type[T], name: str) -> T:
-    """Read JSON text into a value of an attrs class.
+    """Read the JSON text of an object into a value of an attrs class.
 
     Args:
         text: the document.
@@ -142,25 +190,7 @@ def structure(text: str, kind: type[T], name: str) -> T:
     Raises:
         ShapeError: every fault at once.
     """
-    try:
-        document = json.loads(
-            text,
-            parse_constant=_no_constant,
-            parse_float=_finite,
-            object_pairs_hook=_no_repetition,
-        )
-    except RecursionError:
-        raise ShapeError([f"{name}: nested too deeply"]) from None
-    except ValueError as exc:
-        raise ShapeError([f"{name}: not JSON: {exc}"]) from None
+    document = parse_json(text, name)
     if not isinstance(document, dict):
         raise ShapeError([f"{name}: an object wanted, not {type(document).__name__}"])
-    try:
-        return CONVERTER.structure(document, kind)
-    except cattrs.BaseValidationError as exc:
-        # The name is put in front afterwards: it may contain anything.
-        faults = cattrs.transform_error(exc, path="$", format_exception=_phrase)
-        parts = (fault.rpartition(" @ $") for fault in faults)
-        raise ShapeError([f"{name}{path}: {what}" for what, _, path in parts]) from None
-    except ValueError as exc:  # of a hook for the document as a whole
-        raise ShapeError([f"{name}: {exc}"]) from None
+    return shaped(cast("dict[str, Any]", document), kind, name)

@@ -315,7 +315,8 @@ def _limit_options() -> tuple[Option, ...]:
         name, about, default = field.name, field.metadata, field.default
         if isinstance(default, tuple):
             default = list(cast("tuple[int, int]", default))
-        kind, nullable, _ = str(field.type).partition(" | None")
+        # As it is written: a converter may have resolved what attrs knows of it.
+        kind, nullable, _ = str(Limits.__annotations__[name]).partition(" | None")
         option = Option(
             key="limits." + (about["key"] or name.replace("_", "-")),
             kind=kinds[kind],

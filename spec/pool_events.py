@@ -31,12 +31,17 @@ tag  name                       fields                    told when
 23   bootstrap_received         source
 24   advertise_sent             source                    source is the recipient here
 25   advertise_received         source
+—    maintenance_started                                  a run that has something to do
+—    maintenance_ended                                    it is over
 ===  =========================  ========================  ==============================
 
 A ``point`` is text, and of an incoming connection it is the remote end of the socket;
 an ``id_point`` is an object ``{"addr", "port"?}`` whose address is IPv6 text; ``source``
-and ``peer_id`` are Base58Check; ``identity`` is the pair ``[id_point, peer_id]``.  That
-a maintenance run starts or ends is not on this stream: the reference has no JSON for it.
+and ``peer_id`` are Base58Check; ``identity`` is the pair ``[id_point, peer_id]``.  The
+last two have a name and no number: the reference has the events but no way to write them.
+
+Observers in the same process learn more from some events than the stream has room for:
+attributes that are *aside*.  They have defaults, and are not in the JSON.
 
 Events of one point and of one peer, which the pool keeps for each:
 
@@ -63,12 +68,19 @@ Source: the pool-event, point-state and peer-state modules of the reference node
 from __future__ import annotations
 
 import enum
-from typing import Any, ClassVar, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Final, NamedTuple, TypeVar, cast
 
 import attrs
 
+from .address import Address
 from .identity import PeerId
-from .point import ConnectionId, Point
+from .motive import Motive
+from .point import PORT_MAX, ConnectionId, Point
+from .reasons import Disconnection
+from .version import Version
+
+T = TypeVar("T")
 
 
 @attrs.frozen(weakref_slot=False)
@@ -76,12 +88,20 @@ class PoolEvent:
     """What a pool tells; each kind is a subclass.
 
     Attributes:
-        tag: number of the kind, 0 to 25.
+        tag: number of the kind, 0 to 25; None: it has none.
         name: of the kind, in JSON.
     """
 
-    tag: ClassVar[int]
+    tag: ClassVar[int | None]
     name: ClassVar[str]
+
+
+_ASIDE: Final = "aside"
+
+
+def _aside(default: Any) -> Any:
+    """Return an attribute that is not in the JSON."""
+    return attrs.field(default=default, metadata={_ASIDE: True}, kw_only=True)
 
 
 @attrs.frozen(weakref_slot=False)
@@ -132,20 +152,30 @@ class MessageTold(PoolEvent):
     source: PeerId
 
 
+@attrs.frozen(weakref_slot=False)
 class TooFewConnections(PoolEvent):
-    """Maintenance starts to fill."""
+    """Maintenance starts to fill.
 
-    __slots__ = ()
+    Attributes:
+        active: connections that run; aside.
+    """
+
     tag = 0
     name = "too_few_connections"
+    active: int = _aside(0)
 
 
+@attrs.frozen(weakref_slot=False)
 class TooManyConnections(PoolEvent):
-    """Maintenance starts to trim."""
+    """Maintenance starts to trim.
 
-    __slots__ = ()
+    Attributes:
+        active: connections that run; aside.
+    """
+
     tag = 1
     name = "too_many_connections"
+    active: int = _aside(0)
 
 
 class NewPoint(PointTold):
@@ -188,20 +218,30 @@ class AuthenticationFailed(PointTold):
     name = "authentication_failed"
 
 
+@attrs.frozen(weakref_slot=False)
 class AcceptingRequest(RequestTold):
-    """We accept them; their answer is awaited."""
+    """We accept them; their answer is awaited.
 
-    __slots__ = ()
+    Attributes:
+        expected: somebody was expected there, and it is they; aside.
+    """
+
     tag = 7
     name = "accepting_request"
+    expected: bool = _aside(False)
 
 
+@attrs.frozen(weakref_slot=False)
 class RejectingRequest(RequestTold):
-    """We refuse them, and say so."""
+    """We refuse them, and say so.
 
-    __slots__ = ()
+    Attributes:
+        motive: why; aside.
+    """
+
     tag = 8
     name = "rejecting_request"
+    motive: Motive | None = _aside(None)
 
 
 @attrs.frozen(weakref_slot=False)
@@ -227,20 +267,33 @@ class ConnectionEstablished(PoolEvent):
     Attributes:
         id_point: where they can be reached.
         peer_id: who they are.
+        incoming: whether they have dialled; aside.
+        private: whether they keep to themselves; aside.
+        version: what both sides speak; aside.
     """
 
     tag = 10
     name = "connection_established"
     id_point: ConnectionId
     peer_id: PeerId
+    incoming: bool = _aside(False)
+    private: bool = _aside(False)
+    version: Version | None = _aside(None)
 
 
+@attrs.frozen(weakref_slot=False)
 class Disconnected(PeerTold):
-    """A running connection has ended, whoever ended it."""
+    """A running connection has ended, whoever ended it.
 
-    __slots__ = ()
+    Attributes:
+        id_point: where they could be reached; aside.
+        why: what has ended it; aside.
+    """
+
     tag = 11
     name = "disconnection"
+    id_point: ConnectionId | None = _aside(None)
+    why: Disconnection | None = _aside(None)
 
 
 class ExternalDisconnection(PeerTold):
@@ -267,7 +320,20 @@ class GcPeerIds(PoolEvent):
     name = "gc_peer_ids"
 
 
-class SwapRequestReceived(MessageTold):
+@attrs.frozen(weakref_slot=False)
+class OfferTold(MessageTold):
+    """They offer one of their peers.
+
+    Attributes:
+        point: where that peer is; aside.
+        offered: who that is; aside.
+    """
+
+    point: Point | None = _aside(None)
+    offered: PeerId | None = _aside(None)
+
+
+class SwapRequestReceived(OfferTold):
     """They propose to swap."""
 
     __slots__ = ()
@@ -275,7 +341,7 @@ class SwapRequestReceived(MessageTold):
     name = "swap_request_received"
 
 
-class SwapAckReceived(MessageTold):
+class SwapAckReceived(OfferTold):
     """They agree to swap."""
 
     __slots__ = ()
@@ -347,15 +413,48 @@ class AdvertiseSent(MessageTold):
     name = "advertise_sent"
 
 
+@attrs.frozen(weakref_slot=False)
 class AdvertiseReceived(MessageTold):
-    """They tell us points."""
+    """They tell us points.
 
-    __slots__ = ()
+    Attributes:
+        points: how many; aside.
+    """
+
     tag = 25
     name = "advertise_received"
+    points: int = _aside(0)
 
 
-#: Every kind of event of a pool, by its number.
+@attrs.frozen(weakref_slot=False)
+class MaintenanceStarted(PoolEvent):
+    """A run of maintenance that has something to do has begun.
+
+    Attributes:
+        motive: the reference's name of what made it begin; aside.
+        idle_time: seconds since the last run, if that is it; aside.
+    """
+
+    tag = None
+    name = "maintenance_started"
+    motive: str = _aside("")
+    idle_time: float | None = _aside(None)
+
+
+@attrs.frozen(weakref_slot=False)
+class MaintenanceEnded(PoolEvent):
+    """What `MaintenanceStarted` told of is over.
+
+    Attributes:
+        duration: seconds that it took; aside.
+    """
+
+    tag = None
+    name = "maintenance_ended"
+    duration: float = _aside(0.0)
+
+
+#: Every kind of event of a pool that has a number, by that.
 POOL_EVENTS: Final[tuple[type[PoolEvent], ...]] = (
     TooFewConnections,
     TooManyConnections,
@@ -384,6 +483,9 @@ POOL_EVENTS: Final[tuple[type[PoolEvent], ...]] = (
     AdvertiseSent,
     AdvertiseReceived,
 )
+#: The kinds that have a name on the stream, and no number.
+UNNUMBERED: Final[tuple[type[PoolEvent], ...]] = (MaintenanceStarted, MaintenanceEnded)
+_BY_NAME: Final = {kind.name: kind for kind in (*POOL_EVENTS, *UNNUMBERED)}
 
 
 class PointEventKind(enum.Enum):
@@ -446,7 +548,9 @@ def connection_id_json(id_point: ConnectionId) -> dict[str, Any]:
 
 
 def _json_of(value: Any) -> Any:
-    return connection_id_json(value) if isinstance(value, ConnectionId) else str(value)
+    if isinstance(value, ConnectionId):
+        return connection_id_json(value)
+    return value if type(value) in (bool, int) else str(value)
 
 
 def pool_event_json(event: PoolEvent) -> dict[str, Any]:
@@ -454,13 +558,76 @@ def pool_event_json(event: PoolEvent) -> dict[str, Any]:
     json: dict[str, Any] = {"event": event.name}
     for field in attrs.fields(type(event)):
         value = getattr(event, field.name)
-        if value is not None:
+        if value is not None and _ASIDE not in field.metadata:
             json[field.name] = _json_of(value)
     if isinstance(event, RequestRejected):
         who = [json.pop(name, None) for name in ("id_point", "peer_id")]
         if None not in who:
             json["identity"] = who
     return json
+
+
+def read_connection_id(value: Any) -> ConnectionId:
+    """Return what ``{"addr", "port"?}`` says; other fields are passed over.
+
+    Raises:
+        ValueError: it says nothing of the kind.
+    """
+    if not isinstance(value, dict) or "addr" not in value:
+        raise ValueError("an object with addr, and port if it is known, wanted")
+    fields = cast("dict[str, Any]", value)
+    port = fields.get("port")
+    if port is not None and (type(port) is not int or not 0 <= port <= PORT_MAX):
+        raise ValueError(f"port {port!r:.40} is not in 0..{PORT_MAX}")
+    return ConnectionId(_parsed(Address.parse, fields["addr"]), port)
+
+
+def _parsed(parse: Callable[[str], T], value: object) -> T:
+    if not isinstance(value, str):
+        raise ValueError(f"string wanted, not {type(value).__name__}")
+    return parse(value)
+
+
+def _peer_id(value: object) -> PeerId:
+    return _parsed(PeerId.parse, value)
+
+
+_READERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "point": lambda value: _parsed(Point.parse, value),
+    "peer_id": _peer_id,
+    "source": _peer_id,
+    "id_point": read_connection_id,
+}
+
+
+def read_pool_event(value: Any) -> PoolEvent:
+    """Return the event that an object of the stream says; other fields are passed over.
+
+    Raises:
+        ValueError: it says none.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"an object wanted, not {type(value).__name__}")
+    fields = dict(cast("dict[str, Any]", value))
+    name = fields.get("event")
+    kind = _BY_NAME.get(name) if isinstance(name, str) else None
+    if kind is None:
+        raise ValueError(f"{name!r:.60} is no event")
+    if kind is RequestRejected and "identity" in fields:
+        try:
+            fields["id_point"], fields["peer_id"] = fields["identity"]
+        except (TypeError, ValueError):
+            raise ValueError("identity: a pair [id_point, peer_id] wanted") from None
+    found: dict[str, Any] = {}
+    for field in attrs.fields(kind):
+        if field.name in fields:
+            try:
+                found[field.name] = _READERS[field.name](fields[field.name])
+            except ValueError as exc:
+                raise ValueError(f"{name}: {field.name}: {exc}") from None
+        elif field.default is attrs.NOTHING:
+            raise ValueError(f"{name}: {field.name}: missing")
+    return kind(**found)
 
 
 def point_event_json(event: PointEvent, time: str) -> list[Any]:

@@ -67,6 +67,18 @@ def test_modules_can_be_taken_in_at_one_sitting(path):
     assert lines_of_code(path) <= 350
 
 
+def test_all_of_io_is_kept_from_the_command_line():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    (contract,) = [
+        each
+        for each in project["tool"]["importlinter"]["contracts"]
+        if "tezos_p2p.io.cli" in each.get("forbidden_modules", ())
+    ]
+    found = {path.stem for path in (ROOT / "io").glob("*.py")}
+    found |= {path.parent.name for path in (ROOT / "io").glob("*/__init__.py")} - {"cli"}
+    assert {f"tezos_p2p.io.{name}" for name in found} == {*contract["source_modules"]}
+
+
 @pytest.mark.parametrize("path", MODULES)
 def test_every_module_says_what_it_is_about(path):
     text = ast.get_docstring(ast.parse(path.read_text("utf-8")))

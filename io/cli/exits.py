@@ -4,13 +4,15 @@
 code  meaning
 ====  ==================================================================================
 0     done; also after ``--help`` and ``--version``
-1     what was asked for failed: a check, a file, a connection
+1     what was asked for failed: a check, a file, a connection, a node
 2     wrong usage, or the extra ``node`` is not installed
 3     ``probe``: refused, by either side: a nack, another network, no common version
 4     ``probe``: no handshake: it is no Tezos node, it gave up, or it is another peer
 5     ``probe``: nobody was reached, or nothing came in time
 130   interrupted
 ====  ==================================================================================
+
+Of many points that ``probe`` is given, the highest counts.
 
 An error that is nobody's fault but the program's shows a traceback and ends in 1.
 """

@@ -16,8 +16,21 @@ from typing import Final
 from cyclopts import App, CycloptsError, Parameter
 
 from ...spec.identity import IdentityError
-from . import completion, config, demo, diagrams, identity, listen, probe, sandbox, spec
+from . import (
+    admin,
+    completion,
+    config,
+    demo,
+    diagrams,
+    identity,
+    listen,
+    probe,
+    recordings,
+    sandbox,
+    spec,
+)
 from . import run as run_node
+from .admin_call import hoisted
 from .exits import CommandError, Exit
 from .output import help_console, is_terminal
 
@@ -26,6 +39,8 @@ GROUPS: Final = (
     identity,
     config,
     run_node,
+    recordings,
+    admin,
     probe,
     listen,
     demo,
@@ -77,7 +92,7 @@ def run(arguments: Sequence[str]) -> Exit:
         OSError: it could not be done.
     """
     try:
-        code: Exit | None = make_app()(list(arguments))
+        code: Exit | None = make_app()(hoisted(arguments))
     except CycloptsError as exc:
         chain = " ".join(("tezos-p2p", *(exc.command_chain or ())))
         raise CommandError(f"{exc} (see: {chain} --help)", Exit.MISUSE) from None

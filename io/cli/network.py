@@ -17,7 +17,6 @@ from ...fsm.local import Local
 from ...spec.identity import DEFAULT_DIFFICULTY, Identity, target_of
 from ...spec.limits import Limits
 from ...spec.version import NETWORKS, SANDBOX, Network
-from ..ends import split
 from ..files import load_identity
 from ..proof_of_work import generate_identity
 from .search import search
@@ -67,7 +66,6 @@ Versions = Annotated[str | None, checked(parse_versions)]
 Difficulty = Annotated[float | None, checked(target_of)]
 Seconds = Annotated[float, checked(_check_seconds)]
 MaybeSeconds = Annotated[float | None, checked(_check_seconds)]
-Target = Annotated[str, checked(split)]
 
 
 def network_of(

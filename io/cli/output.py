@@ -40,6 +40,18 @@ def tell(line: str) -> None:
     print(printable(line), flush=True)
 
 
+def tell_styled(lines: Iterable[Text], *, plain: bool = False) -> None:
+    """Print lines as they are, however long; with their styles only on a terminal."""
+    if plain or not is_terminal(sys.stdout):
+        for line in lines:
+            tell(line.plain)
+        return
+    console = Console(highlight=False)
+    for line in lines:
+        # Not wrapped by us: a terminal's own wrapping can be copied as one line.
+        console.print(line, soft_wrap=True)
+
+
 def tell_facts(facts: Mapping[str, str]) -> None:
     """Print names and values, one pair a line."""
     width = max(map(len, facts), default=0)

@@ -8,6 +8,7 @@ import queue
 import socket
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 from ...spec.address import PointError
@@ -87,6 +88,7 @@ class Probing:
         silent: print nothing.
 
     Attributes:
+        target: what was probed.
         code: how it has ended.
         error: why not well; empty if well.
     """
@@ -104,7 +106,7 @@ class Probing:
     ) -> None:
         self.code = Exit.OK
         self.error = ""
-        self._target = target
+        self.target = target
         self._identity = identity
         self._network = network
         self._difficulty = difficulty
@@ -159,6 +161,32 @@ class Probing:
             and any(error.kind in _SHUT for error in self._why.errors)
         )
 
+    @property
+    def result(self) -> str:
+        """How it has ended, in one word."""
+        return _RESULTS[self.code]
+
+    @property
+    def seconds(self) -> float:
+        """How long it took, as far as there was anything to tell."""
+        return float(self._steps[-1]["seconds"])
+
+    @property
+    def gist(self) -> str:
+        """Say in a few words who was met, or what was wrong."""
+        if self.error or self._hello is None or self._version is None:
+            return self.error
+        told = [str(self._hello.peer_id), _brief(self._version)]
+        if self._advertised is not None:
+            told.append(_count(self._advertised))
+        return "  ".join(told)
+
+    @property
+    def outcome(self) -> tuple[str, str, str]:
+        """What makes a difference between two probes of one point: result, who, why."""
+        who = "" if self._hello is None else str(self._hello.peer_id)
+        return self.result, who, self.error or str(self._version)
+
     def document(self) -> dict[str, Any]:
         """Return all of it as data."""
         out = CONVERTER.unstructure
@@ -173,8 +201,8 @@ class Probing:
             }
         why = self._why
         return {
-            "target": self._target,
-            "result": _RESULTS[self.code],
+            "target": self.target,
+            "result": self.result,
             "exit_code": int(self.code),
             "error": self.error or None,
             "point": out(self._point),
@@ -196,7 +224,7 @@ class Probing:
 
     def _points(self) -> tuple[Point, ...]:
         """Return where to dial; nothing if there is no such name."""
-        where, self._expected = split(self._target)
+        where, self._expected = split(self.target)
         if isinstance(where, Point):
             return (where,)
         answer = self._resolve(where)
@@ -276,8 +304,7 @@ class Probing:
             self._step("received", message_text(message), **told)
             return False
         self._advertised = message.points
-        count = f"{len(message.points)} point{'' if len(message.points) == 1 else 's'}"
-        self._step("received", f"Advertise: {count}", **told)
+        self._step("received", f"Advertise: {_count(message.points)}", **told)
         for point in message.points:
             self._line(self._steps[-1]["seconds"], "knows", str(point))
         return True
@@ -334,6 +361,10 @@ class Probing:
                 self.error += f": {_brief(theirs)} there, {_brief(ours)} here"
         elif self.code is Exit.NO_HANDSHAKE:
             self.error = f"no handshake: {why}"
+
+
+def _count(points: Sequence[Point]) -> str:
+    return f"{len(points)} point{'' if len(points) == 1 else 's'}"
 
 
 def _brief(version: Version) -> str:

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+from collections.abc import Generator
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal, cast
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from ...fsm.local import Local
 from ...fsm.node import Node
+from ...fsm.policy import BY_SCORE, FAIR
 from ...fsm.settings import Settings
 from ...spec.address import PointError
 from ...spec.config import Config, ConfigError
 from ...spec.identity import Identity, PeerId
 from ...spec.message import MessageCodec
-from ...spec.metadata import TezosMetadata, constant_score
+from ...spec.metadata import TezosMetadata, constant_score, usefulness_score
 from ...spec.point import Endpoint, Point
+from ...spec.rpc import Generation
 from ...spec.shell import SHELL_CODEC
 from ...spec.version import Network
-from ..config import Flags, load_config, local_part, settings_part
+from ..admin.guard import AclError, Policy, read_acl
+from ..admin.server import Door, open_doors
+from ..config import Flags, load_config, load_config_file, local_part, settings_part
 from ..daemon import Daemon, split_names
 from ..data_dir import DataDir
 from ..files import load_identity, save_identity
-from ..household import Household
-from ..log import LogFormat, LogLevel, make_log
+from ..log import LogFormat, LogLevel, log_files, make_log
+from ..metrics_addr import listen_for_metrics, parse_metrics_addr
+from ..names import ask
 from ..node_ends import unguessable
-from ..sockets import listen_on, point_of, points_of
+from ..record.log import RECORD_MAX, Recorder
+from ..record.node import RecordedNode
+from ..sockets import listen_on, point_of
 from .exits import CommandError, Exit
 from .network import (
     ChainName,
@@ -35,19 +45,28 @@ from .network import (
     MaybeSeconds,
     NetworkName,
     Versions,
+    checked,
     network_of,
 )
 from .search import search
 from .start import remark
 
 #: Environment variables that begin as those of the configuration do, and are not theirs.
-OTHERS: Final = ("TEZOS_P2P_DATA_DIR",)
+OTHERS: Final = ("TEZOS_P2P_DATA_DIR", "TEZOS_P2P_ENDPOINT")
 #: Points that a network's nodes begin with.
 _SEEDS: Final = {"mainnet": ("boot.tzinit.org", "boot.tzboot.net", "boot.tzbeta.net")}
 HOME: Final = Path("~/.tezos-p2p")
 #: What differs from the reference's defaults: only this machine can dial us.
 _HERE: Final = {"listen-addr": "127.0.0.1:9732"}
 
+
+def _check_addresses(texts: tuple[str, ...]) -> None:
+    for text in texts:
+        parse_metrics_addr(text)
+
+
+MetricsAddr = Annotated[tuple[str, ...], checked(_check_addresses)]
+SharesName = Literal["fair", "score"]
 FlagsOfNode = Annotated[Flags, Parameter(name="*")]
 
 
@@ -67,6 +86,15 @@ def run(
     log_format: LogFormat = "text",
     log_level: LogLevel = "info",
     seconds: MaybeSeconds = None,
+    metrics_addr: MetricsAddr = (),
+    record: Path | None = None,
+    record_max: Annotated[int, Parameter(validator=Number(gte=1, lte=1 << 20))] = (
+        RECORD_MAX >> 20
+    ),
+    rpc_addr: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    rpc_host: Annotated[tuple[str, ...], Parameter(negative=())] = (),
+    legacy_rpc: bool = False,
+    shares: SharesName = "fair",
     flags: FlagsOfNode | None = None,
 ) -> None:
     """Run a node until Ctrl-C.
@@ -84,9 +112,22 @@ def run(
         log_format: lines for people, or one JSON object a line, on standard error.
         log_level: the least that is logged.
         seconds: end after so many seconds.
+        metrics_addr: serve metrics for Prometheus on [HOST][:PORT], localhost and 9932
+            unless said otherwise; may be given several times.
+        record: new file to record the run in, for the commands replay and explain.
+        record_max: MiB at which the recording ends; the node goes on.
+        rpc_addr: where the admin interface listens: HOST[:PORT], port 8732 if none is
+            given, or unix:PATH; several if repeated.
+        rpc_host: another NAME[:PORT] by which clients may call it.
+        legacy_rpc: the admin interface has the form of 2019.
+        shares: divide bandwidth evenly, or by how useful peers have been.
         flags: options of the node, by the reference's names.
     """
     files = DataDir(data_dir.expanduser())
+    if record is not None and os.path.lexists(record):
+        raise CommandError(
+            f"{record}: there is something already; a recording is written to a new file"
+        )
     ours = network_of(network, chain_name, distributed_db_versions, p2p_versions)
     flags = Flags() if flags is None else flags
     config = configuration(files, network, flags)
@@ -94,19 +135,72 @@ def run(
     with files.lock():
         for fault in config.warnings:
             log.warning("configuration", what=str(fault))
-        difficulty = config.p2p.expected_proof_of_work
-        identity = identity_in(files, difficulty)
-        door = _open_door(config)
-        try:
+        with contextlib.ExitStack() as doors:
+            # First what can be told at once: making an identity may take minutes.
+            nearby = _nearby(config)
+            door = _open_door(config)
+            if door is not None:
+                doors.enter_context(door)
+            metrics = listen_for_metrics(map(parse_metrics_addr, metrics_addr))
+            for each in metrics:
+                doors.enter_context(each)
+            rpc = _open_rpc(rpc_addr, _acl(files), rpc_host)
+            for rpc_door in rpc:
+                doors.callback(rpc_door.close)
+            identity = identity_in(files, config.p2p.expected_proof_of_work)
             seeds = _SEEDS.get(network, ())
-            daemon = make_daemon(files, config, flags, ours, seeds, identity, door, log)
-            daemon.seconds = seconds
+            daemon = make_daemon(
+                files, config, flags, ours, seeds, identity, door, log, shares
+            )
+            daemon.seconds, daemon.nearby = seconds, nearby
+            daemon.metrics, daemon.limits = tuple(metrics), config.p2p.limits
+            daemon.doors = rpc
+            daemon.generation = Generation.G2019 if legacy_rpc else Generation.G2026
+            daemon.public = network != "sandbox"
+            warn_of_nobody(network, daemon, log)
             check_descriptors(config.p2p.limits.max_connections, log)
             log.info("identity", peer=str(identity.peer_id), network=ours.chain_name)
-            daemon.run(driver)
-        finally:
-            if door is not None:
-                door.close()
+            with _recorded(daemon, record, record_max):
+                daemon.run(driver)
+
+
+@contextlib.contextmanager
+def _recorded(daemon: Daemon, path: Path | None, most: int) -> Generator[None]:
+    """Have all that a node does recorded, if that is wished."""
+    if path is None:
+        yield
+        return
+    log = daemon.log
+    recorder = Recorder(
+        path, most << 20, lambda line: log.warning("recording", what=line)
+    )
+    with contextlib.closing(recorder):
+        daemon.core = RecordedNode[Any, Any].of(daemon.core, recorder)
+        yield
+
+
+def _open_rpc(
+    where: tuple[str, ...], acl: tuple[Policy, ...], names: tuple[str, ...]
+) -> tuple[Door, ...]:
+    try:
+        return open_doors(where, acl, names)
+    except PointError as exc:
+        raise CommandError(f"--rpc-addr, --rpc-host: {exc}", Exit.MISUSE) from None
+
+
+def _acl(files: DataDir) -> tuple[Policy, ...]:
+    """Return the access lists of the admin interface; none unless the file has some.
+
+    Raises:
+        CommandError: they cannot be read.
+    """
+    rpc = load_config_file(files.config).document.get("rpc")
+    if not isinstance(rpc, dict) or "acl" not in rpc:
+        return ()
+    try:
+        return read_acl(cast("dict[str, Any]", rpc)["acl"])
+    except AclError as exc:
+        raise CommandError(f"{files.config}: {exc}", Exit.MISUSE) from None
 
 
 def configuration(files: DataDir, network: NetworkName, flags: Flags) -> Config:
@@ -145,20 +239,33 @@ def _open_door(config: Config) -> socket.socket | None:
     endpoint = config.p2p.listen_endpoint
     if endpoint is None:
         return None
-    return listen_on(_resolved(endpoint), config.p2p.limits.backlog)
+    point = _resolved(config, "listen-addr", endpoint)
+    return listen_on(point, config.p2p.limits.backlog)
 
 
-def _resolved(endpoint: Endpoint) -> Point:
+def _nearby(config: Config) -> Point | None:
+    endpoint = config.p2p.discovery_endpoint
+    return None if endpoint is None else _resolved(config, "discovery-addr", endpoint)
+
+
+def _resolved(config: Config, key: str, endpoint: Endpoint) -> Point:
     """Return the first point of an endpoint.
 
     Raises:
-        OSError: its name has no address.
+        CommandError: its name has no address; the message says which, and where it is
+            from.
     """
     try:
         return endpoint.point()
     except ValueError:
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-        return points_of(found)[0]
+        answer = ask(endpoint, public=False)
+    if answer.points:
+        return answer.points[0]
+    origin = config.origins[key]
+    raise CommandError(
+        f"{origin}: {endpoint.host}: {answer.why}; write an address, or a name that has "
+        "one"
+    )
 
 
 def make_daemon(
@@ -170,10 +277,11 @@ def make_daemon(
     identity: Identity,
     door: socket.socket | None,
     log: Any,
+    shares: SharesName = "fair",
 ) -> Daemon:
     """Make a node and what it needs to run by itself."""
     p2p = config.p2p
-    household = Household(files, lambda line: log.warning("file", what=line))
+    household = log_files(files, log)
     bound = None if door is None else point_of(door.getsockname()).port
     endpoints = p2p.peers(seeds, flags.peer, bootstrap=not flags.no_bootstrap_peers)
     trusted: tuple[tuple[Point, PeerId | None], ...]
@@ -192,7 +300,9 @@ def make_daemon(
         MessageCodec(SHELL_CODEC),
         Settings[Any](
             new_metadata=TezosMetadata,
-            score=constant_score,
+            score=constant_score if shares == "fair" else usefulness_score,
+            policy=FAIR if shares == "fair" else BY_SCORE,
+            shares=shares,
             random=unguessable,
             random_inside=unguessable,
             trusted=trusted,
@@ -201,15 +311,28 @@ def make_daemon(
         diversity,
     )
     household.restore(core, [point for point, _ in trusted])
-    nearby = p2p.discovery_endpoint
     return Daemon(
         core=core,
         diversity=diversity,
         door=door,
-        nearby=None if nearby is None else _resolved(nearby),
+        nearby=None,
         names=names,
+        trusted=tuple(point for point, _ in trusted),
         household=household,
         log=log,
+    )
+
+
+def warn_of_nobody(network: NetworkName, daemon: Daemon, log: Any) -> None:
+    """Say so if a node of a public network has nobody to begin with."""
+    known = daemon.names or daemon.trusted or daemon.core.pool.known_points
+    if network == "sandbox" or known or daemon.anchors:
+        return
+    log.warning(
+        "nobody_to_begin_with",
+        network=network,
+        what="no points of this network are built in: name some with --peer, or in "
+        "bootstrap-peers",
     )
 
 

@@ -15,7 +15,15 @@ from typing import Final, TextIO, cast
 
 from .exits import CommandError, Exit
 
-_EXTRA: Final = ("cyclopts", "rich", "structlog")
+_EXTRA: Final = (
+    "aiohttp",
+    "cyclopts",
+    "h11",
+    "prometheus_client",
+    "rich",
+    "structlog",
+    "yarl",
+)
 _NEEDS_EXTRA: Final = (
     "the tezos-p2p command needs the extra \"node\": pip install 'tezos-p2p[node]'"
 )
@@ -68,11 +76,13 @@ def printable(text: str) -> str:
 def _run(arguments: Sequence[str]) -> Exit:
     try:
         from .frame import run
+
+        # Some parts are imported only by the commands that need them.
+        return run(arguments)
     except ModuleNotFoundError as exc:
         if (exc.name or "").partition(".")[0] not in _EXTRA:
             raise
         raise CommandError(_NEEDS_EXTRA, Exit.MISUSE) from None
-    return run(arguments)
 
 
 def _write_anything() -> None:

@@ -18,9 +18,10 @@ import tracemalloc
 import attrs
 import pytest
 from pairs import SAMPLE, TURNS, Work, in_turn, judge, outcome, settle, work
-from sim.nodes import MIDDLE, SMALL, Sim, actives, check
+from sim.nodes import MIDDLE, SMALL, Sim, actives
 from sim.nodes import node as simulated_node
 from sim.nodes import point as simulated_point
+from sim.watch import check
 from talking import CODEC, someone
 from talking import SMALL as MESSAGE
 from yardsticks.beforenm import agree

@@ -109,7 +109,7 @@ class Host:
         reception = new.node._reception
         new.node._traffic._next_link = free
         before = [n for n, it in reception.attempts.items() if it.state not in OVER]
-        counted = sum(reception.refused.values())
+        counted = sum(reception.tally.refused.values())
         outputs: list[Output] = []
         shed = getattr(new, what)(*args) == "shed" and not new.node._stopped
         new._follow(outputs)
@@ -118,7 +118,7 @@ class Host:
         attempts = reception.attempts
         live = [n for n, it in attempts.items() if it.state not in OVER]
         ended = sum(1 for n in (*before, *begun) if n not in live) + shed
-        if (told := sum(reception.refused.values()) - counted) != ended:
+        if (told := sum(reception.tally.refused.values()) - counted) != ended:
             new.wrong += (f"{what} ends {ended} links, for {told} reasons",)
         return new, tuple(outputs)
 

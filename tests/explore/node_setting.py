@@ -29,6 +29,7 @@ from tezos_p2p.fsm.pool import Pool
 from tezos_p2p.fsm.reception import Begun, Heard, Over, Reception
 from tezos_p2p.fsm.settings import Settings
 from tezos_p2p.fsm.swap import Swaps
+from tezos_p2p.fsm.tally import Tally
 from tezos_p2p.fsm.timers import Timers
 from tezos_p2p.fsm.traffic import Traffic
 from tezos_p2p.spec.address import Address
@@ -56,11 +57,14 @@ _COUNT: Final = "counts for observers"
 #: Members that an image of a node leaves out, and why nothing that happens here depends
 #: on them.
 LEFT_OUT: Final[Mapping[type, Mapping[str, str]]] = {
-    Node: {"_news": "equals the pool's; asked of maintenance, which is disabled"},
+    Node: {
+        "tally": _COUNT,
+        "_news": "equals the pool's; asked of maintenance, which is disabled",
+    },
     Pool: {"news": "see there", "events": "read at once"},
     Reception: {
-        "refused": _COUNT + "; how it grows is checked at every step",
-        "_chosen": "nothing: without discovery no points are told",
+        "tally": _COUNT + "; how it grows is checked at every step",
+        "chosen": "nothing: without discovery no points are told",
     },
     Traffic: {
         "up": "there are no caps: it counts bytes; who has joined is checked",
@@ -87,9 +91,9 @@ LEFT_OUT: Final[Mapping[type, Mapping[str, str]]] = {
         "last_disconnection": _HISTORY,
         "_events": _HISTORY,
     },
-    Answerer: {"throttled": _COUNT, "ignored": _COUNT},
+    Answerer: {"tally": _COUNT},
     Swaps: {"won": _COUNT, "lost": _COUNT},
-    Attempt: {},
+    Attempt: {"began": "only counted"},
 }
 
 
@@ -172,7 +176,7 @@ class Setting:
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self.copier = Copier(
-            shared=(Local, MessageCodec, KeyCache, Settings),
+            shared=(Local, MessageCodec, KeyCache, Settings, Tally),
             passing=(Begun, Over, Heard, Candidate),
             left_out=LEFT_OUT,
             looks={Disconnection: _look_at_disconnection},

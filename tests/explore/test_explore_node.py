@@ -45,7 +45,7 @@ from node_world import NodeWorld, world_of
 from test_explore_connection import check_ends
 
 from tezos_p2p.fsm import point as points
-from tezos_p2p.fsm import reception, steward
+from tezos_p2p.fsm import reception, steward, worker
 from tezos_p2p.fsm import swap as swaps
 from tezos_p2p.fsm.acl import Acl
 from tezos_p2p.fsm.answerer import Answerer
@@ -435,7 +435,7 @@ def counts_an_end_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def close_and_count(self: Any, link: int, reason: Any, *others: Any) -> None:
         close(self, link, reason, *others)
-        self._count(reason.reason)
+        self.tally.ended(reason.reason)
 
     monkeypatch.setattr(Reception, "close", close_and_count)
 
@@ -543,7 +543,7 @@ TAMPERED: Final[dict[str, Callable[[Any, Host], object]]] = {
     "the inbox still knows of 7": lambda n, _: n._inbox.put(Ready(7, None)),
     "commands are left over": lambda n, _: n._traffic.commands.append(None),
     "was not told of new points": lambda n, _: setattr(n, "_news", 0),
-    "it has stopped": lambda n, _: setattr(n, "_stopped", True),
+    "it has stopped": lambda n, _: setattr(n._workers, "state", worker.State.STOPPED),
     "a swap is DIALLING, with 0": lambda n, _: setattr(
         n._answerer.swaps, "state", swaps.State.DIALLING
     ),

@@ -18,6 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 VENVS = ROOT / ".venvs"
 OTHERS = ("3.11", "3.12", "3.13")
+#: What takes long, and would find nothing that depends on versions.
+LENGTHY = ("*/test_io_nodes_long*", "*/test_io_sandbox*", "*/test_house*", "*/docs/*")
 
 
 def run(*command: str | Path) -> None:
@@ -78,7 +80,7 @@ def suite(
         stamp.write_text(wanted, "utf-8")
     # The explorations are the same steps of the same tables on every Python.
     options = ["-n", "2", "--dist", "loadfile", "--ignore", "tests/explore"]
-    options += [f"--ignore-glob={pattern}" for pattern in without]
+    options += [f"--ignore-glob={pattern}" for pattern in (*without, *LENGTHY)]
     run(inside, "-m", "pytest", "-p", "no:cacheprovider", *options)
 
 

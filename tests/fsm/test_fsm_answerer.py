@@ -195,7 +195,7 @@ def test_a_flood_of_bootstraps_is_one_answer_in_a_tenth_of_a_second():
         answerer.received(A, Bootstrap(), 0.0)
     assert len(commands(answerer)) == 1
     assert answerer.next_timeout() == GAP
-    assert answerer.throttled == 998  # one waits
+    assert answerer.tally.throttled == 998  # one waits
     # The others are none the worse for it.
     answerer.received(B, Bootstrap(), 0.05)
     assert len(commands(answerer)) == 1
@@ -244,7 +244,7 @@ def test_one_advertise_waits_and_others_are_dropped():
     for number in range(5):
         answerer.received(A, Advertise((home(number),)), number * 0.01)
     assert commands(answerer) == [Learn(A, (home(0),))]
-    assert answerer.throttled == 3
+    assert answerer.tally.throttled == 3
     answerer.handle_timeout(GAP)
     assert commands(answerer) == [Learn(A, (home(1),))]
     assert events(answerer) == ["advertise_received 1"] * 2
@@ -311,7 +311,7 @@ def test_a_private_node_ignores_them_all():
     assert not answerer.swap(0.0)
     assert commands(answerer) == []
     assert events(answerer) == []
-    assert answerer.ignored == 4
+    assert answerer.tally.ignored == 4
 
 
 def test_without_discovery_points_are_neither_told_nor_learnt():
@@ -323,7 +323,7 @@ def test_without_discovery_points_are_neither_told_nor_learnt():
     answerer.ask([A, B], 0.0)
     assert commands(answerer) == []
     assert events(answerer) == []
-    assert answerer.ignored == 6
+    assert answerer.tally.ignored == 6
     assert answerer.next_timeout() is None
     answerer.received(A, ALL[2], 0.0)
     assert len(commands(answerer)) == 1
@@ -439,7 +439,7 @@ def test_there_is_one_swap_at_a_time():
     commands(answerer)
     assert ask(answerer, C, 31.0) == []
     assert not answerer.swap(31.0)
-    assert answerer.ignored == 2
+    assert answerer.tally.ignored == 2
     assert [name for name in events(answerer) if "ignored" in name] == [
         "swap_request_ignored 2",
         "swap_request_ignored 3",
@@ -456,7 +456,7 @@ def test_requests_of_one_peer_are_a_minute_apart():
     answerer.replied(agree(answerer, A, 0.0), False, 0.0)
     for _ in range(100):
         assert ask(answerer, A, SWAP_GAP - 0.001) == []
-    assert answerer.throttled == 100
+    assert answerer.tally.throttled == 100
     assert events(answerer) == ["swap_request_received 1"]
     assert len(ask(answerer, A, SWAP_GAP)) == 1
 
@@ -618,7 +618,7 @@ def test_an_answer_that_nobody_asked_for_is_ignored():
     answerer.received(A, SwapAck(NEW, STRANGER), 0.0)
     assert commands(answerer) == []
     assert events(answerer) == ["swap_ack_received 1"]
-    assert answerer.ignored == 1
+    assert answerer.tally.ignored == 1
 
 
 def test_a_request_has_one_answer():
@@ -628,7 +628,7 @@ def test_a_request_has_one_answer():
     answerer.swapped(None, 1.0)
     commands(answerer)
     answerer.received(A, SwapAck(NEW, STRANGER), 2.0)
-    assert answerer.throttled == 1
+    assert answerer.tally.throttled == 1
     answerer.received(A, SwapAck(NEW, STRANGER), 1.0 + SWAP_GAP)
     assert commands(answerer) == []
 
@@ -664,7 +664,7 @@ def test_answers_that_are_ignored(refuse):
     refuse(world)
     answerer.received(A, SwapAck(NEW, STRANGER), 1.0)
     assert commands(answerer) == []
-    assert answerer.ignored == 1
+    assert answerer.tally.ignored == 1
     assert answerer.swaps.state is State.RESTING
 
 

@@ -88,6 +88,18 @@ def test_a_table_becomes_mermaid() -> None:
     )
 
 
+def test_a_path_through_it_stands_out() -> None:
+    text = diagram.mermaid(LAMP, {("OFF", "ON"): "(1)", ("ON", "GONE"): "×2"})
+    plain = diagram.mermaid(LAMP).splitlines()
+    assert [line for line in text.splitlines() if line not in plain] == [
+        "    OFF --> ON : press [powered & whole] (1)",
+        "    ON --> GONE : drop ×2",
+        "    classDef taken fill:#ffe8a3,stroke:#a66f00,stroke-width:2px",
+        "    class OFF,ON,GONE taken",
+    ]
+    assert diagram.mermaid(LAMP, {}) == diagram.mermaid(LAMP)
+
+
 def test_a_table_becomes_dot() -> None:
     assert diagram.dot(LAMP) == (
         'digraph "lamp" {\n'

@@ -223,19 +223,50 @@ def test_anchors_of_ones_own_network_may_be_neighbours():
     assert [each.address & 0xFF for each in diversity.anchors()] == [1, 2, 3, 4]
 
 
-def test_anchors_are_dialled_once_after_a_restart():
+def test_anchors_are_dialled_first_after_a_restart():
     kept = tuple(point(f"2{number}.1.0.1") for number in range(6))
     diversity = Diversity(Bounds(anchors=4), kept)
     assert diversity.waiting_anchors == kept[:4]
     diversity.dialled(1, kept[1], 0.0)
     assert diversity.waiting_anchors == (kept[0], kept[2], kept[3])
-    # A crash now loses none of those that were not tried.
-    assert diversity.anchors() == (kept[0], kept[2], kept[3])
+    # A crash now loses none of them.
+    assert diversity.anchors() == kept[:4]
     diversity.joined(1, incoming=False)
     assert diversity.anchors() == (kept[1], kept[0], kept[2], kept[3])
     for link, each in enumerate(kept[:4]):
         diversity.dialled(link, each, 1.0)
     assert diversity.waiting_anchors == ()
+
+
+def test_an_anchor_that_cannot_be_reached_stays_one():
+    kept = (point("21.1.0.1"), point("22.1.0.1"))
+    diversity = Diversity(Bounds(anchors=4), kept)
+    for link, each in enumerate(kept):
+        diversity.dialled(link, each, 0.0)
+    diversity.left(0)
+    diversity.left(1)
+    assert diversity.anchors() == kept
+    assert diversity.waiting_anchors == kept
+    # Once it was reached it is dialled as all others are.
+    diversity.dialled(2, kept[0], 1.0)
+    diversity.joined(2, incoming=False)
+    diversity.left(2)
+    assert diversity.waiting_anchors == kept[1:]
+    assert diversity.anchors() == kept
+
+
+def test_anchors_are_kept_until_others_take_their_places():
+    kept = (point("21.1.0.1"), point("22.1.0.1"))
+    diversity = Diversity(Bounds(anchors=2), kept)
+    run(diversity, 1, "23.1.0.1")
+    assert diversity.anchors() == (point("23.1.0.1"), kept[0])
+    run(diversity, 2, "24.1.0.1")
+    replaced = (point("23.1.0.1"), point("24.1.0.1"))
+    assert diversity.anchors() == replaced
+    # The network is gone: the last ones are known, not those of before.
+    diversity.left(1)
+    diversity.left(2)
+    assert diversity.anchors() == replaced
 
 
 def test_there_may_be_no_anchors():

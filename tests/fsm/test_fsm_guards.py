@@ -310,7 +310,7 @@ def test_advertises_that_wait_ask_no_question() -> None:
     assert "BootstrapReceived" not in names(it)
     it.received(1, Bootstrap(), now)
     assert names(it) == ["BootstrapReceived"]
-    assert it.throttled == 5
+    assert it.tally.throttled == 5
 
 
 def test_a_proposal_of_ours_gives_nobody_a_second_one_of_his() -> None:
@@ -318,15 +318,15 @@ def test_a_proposal_of_ours_gives_nobody_a_second_one_of_his() -> None:
     it.received(1, wish(30), 0.0)
     it.replied(Reply(1, wish(2), peer(1)), True, 1.0)
     it.received(1, wish(31), 2.0)
-    assert it.throttled == 1
+    assert it.tally.throttled == 1
     it.received(1, wish(31), SWAP_GAP)
-    assert it.throttled == 1
+    assert it.tally.throttled == 1
 
 
 def test_without_swaps_a_proposal_is_heard_and_ignored() -> None:
     _, it = answerer(1, 2, linger=None)
     it.received(1, wish(30), 0.0)
-    assert it.ignored == 1
+    assert it.tally.ignored == 1
     assert commands(it) == []
     assert names(it) == ["SwapRequestReceived"]
     assert not it.swap(0.0)
@@ -367,13 +367,13 @@ def test_who_keeps_its_port_to_itself_may_be_asked_for_a_swap() -> None:
 def test_an_answer_that_comes_early_is_not_even_heard(early: bool) -> None:
     _, it = answerer(1, 2)
     it.received(1, SwapAck(home(30), peer(30)), 0.0)
-    assert (names(it), it.ignored) == (["SwapAckReceived"], 1)
+    assert (names(it), it.tally.ignored) == (["SwapAckReceived"], 1)
     it.replied(Reply(1, wish(2), peer(1)), True, 1.0)
     names(it)
     it.received(1, SwapAck(home(31), peer(31)), SWAP_GAP - 1e-6 if early else SWAP_GAP)
     assert names(it) == ([] if early else ["SwapAckReceived"])
     assert commands(it) == ([] if early else [Connect(home(31), 1)])
-    assert it.throttled == early
+    assert it.tally.throttled == early
 
 
 # -- lists of points -------------------------------------------------------------------

@@ -111,3 +111,17 @@ def test_that_there_is_room_again_waits_once_however_often_it_is_told() -> None:
         inbox.put(Ready(1, PeerId(bytes(16))))
         assert inbox.next() == Ready(1, PeerId(bytes(16)))
         assert inbox.next() is None
+
+
+def test_messages_put_together_are_those_put_one_by_one() -> None:
+    one, other = Inbox[int](10), Inbox[int](10)
+    who = PeerId(bytes(16))
+    for link, messages in ((1, [1, 2, 3]), (2, [4]), (1, [5])):
+        one.put_all(link, who, messages)
+        for message in messages:
+            other.put(Message(link, who, message))
+        assert one.room(link) == other.room(link)
+    assert one.waiting == other.waiting == 5
+    pulled = [one.next() for _ in range(6)]
+    assert pulled == [other.next() for _ in range(6)]
+    assert pulled[-1] is None

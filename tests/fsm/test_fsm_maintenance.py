@@ -702,6 +702,17 @@ def test_a_new_search_begins_as_the_first_did():
     assert town.times(Ask) == [41.0, 46.0, 56.0]
 
 
+def test_the_first_wait_of_a_search_is_drawn_at_the_start():
+    town = Town(search=4.0, spread=0.25)
+    before = town.chance.getstate()
+    drawn = random.Random()
+    drawn.setstate(before)
+    town.start().run(10.0)
+    asked = town.times(Ask)
+    assert asked[:2] == pytest.approx([0.0, 4.0 * (1.0 + 0.25 * drawn.random())])
+    assert 4.0 < asked[1] < 5.0
+
+
 def test_the_delay_begins_anew_when_a_dial_succeeded():
     town = Town().start().run(40.0)
     town.learn(1)

@@ -90,3 +90,22 @@ def test_what_is_in_comes_out_in_order_and_the_weights_add_up(
         assert (len(queue), queue.fill) == (len(model), sum(w for _, w in model))
         # More than the limit only for one that is alone.
         assert limit is None or len(model) < 2 or queue.fill < limit
+
+
+@given(st.lists(st.integers(1, 9)), st.integers(-1, 12), st.integers(0, 3))
+def test_taking_many_is_popping_one_by_one(weights, most, before):
+    one, other = BoundedQueue[int](None), BoundedQueue[int](None)
+    for number, weight in enumerate(weights):
+        for queue in (one, other):
+            assert queue.push(number, weight)
+    for queue in (one, other):
+        for _ in range(before):
+            queue.pop()
+    taken = one.take(most)
+    popped = [other.pop() for _ in range(min(max(most, 0), len(other)))]
+    assert taken == popped
+    assert (one.fill, len(one), one.items is None) == (
+        other.fill,
+        len(other),
+        other.items is None,
+    )

@@ -225,10 +225,15 @@ def test_a_place_changes_hands_only_for_who_has_fewer():
     assert counts.yielding_to("a") is None
 
 
-def test_an_even_crowd_keeps_its_places():
+def test_of_an_even_crowd_the_oldest_yields_but_to_who_has_none_only():
+    counts = counted(4, "a", "b", "a", "b")
+    assert counts.yielding_to("a") is None
     counts = counted(3, "a", "b", "c")
-    assert counts.victim() == 1
-    assert counts.yielding_to("new") is None
+    assert counts.yielding_to("b") is None
+    for newcomer, oldest in enumerate((1, 2, 3, 4), 4):
+        assert counts.yielding_to(f"new {newcomer}") == oldest
+        counts.remove(oldest)
+        counts.add(f"new {newcomer}", newcomer)
 
 
 def test_a_flood_from_one_prefix_pushes_out_nobody_else():
@@ -289,7 +294,8 @@ def test_counts_are_those_of_a_plain_search(most, steps):
         victim, victims = counts.victim(), plain.victims()
         assert victim in victims if victims else victim is None
         for newcomer in "abcd":
-            improves = plain.peak() > plain.count(newcomer) + 1
+            held = plain.count(newcomer)
+            improves = plain.peak() > held + 1 or (plain.peak() > 0 and not held)
             assert counts.yielding_to(newcomer) == (victim if improves else None)
 
 

@@ -273,7 +273,7 @@ class AioHost(Host):
 
 
 class User:
-    """One thread that does one thing after the other; if it hangs, nobody waits for it."""
+    """One thread that does one thing after the other; nobody waits for it for ever."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()

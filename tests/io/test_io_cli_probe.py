@@ -272,7 +272,12 @@ def test_addresses_of_a_name_are_tried_in_turn(ask, driver, monkeypatch):
     "arguments",
     [
         "",
-        "one two",
+        "127.0.0.1 127.0.0.1:70000",
+        "h --concurrency 0",
+        "h --concurrency 101",
+        "h --watch 0",
+        "h --watch 1 --rounds 0",
+        "h --rounds 2",
         "127.0.0.1:70000",
         "127.0.0.1:9732#id",
         ":9732",

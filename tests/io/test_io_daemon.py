@@ -22,8 +22,17 @@ DRIVERS = ("asyncio", "blocking")
 class Running:
     """A daemon, and what it has logged so far."""
 
-    def __init__(self, folder, *arguments, driver="asyncio", address="127.0.0.1", **more):
-        options = ("--net-addr", f"{address}:0", "--connections", "4", "--seconds", "60")
+    def __init__(
+        self,
+        folder,
+        *arguments,
+        driver="asyncio",
+        address="127.0.0.1",
+        seconds=60,
+        **more,
+    ):
+        options = ("--net-addr", f"{address}:0", "--connections", "4")
+        options += ("--seconds", str(seconds))
         style = ("--log-format", "json", "--log-level", "debug", "--driver", driver)
         self.process = subprocess.Popen(
             [*COMMAND, "run", "--data-dir", str(folder), *options, *style, *arguments],
@@ -103,7 +112,9 @@ def test_two_nodes_find_each_other_and_remember_it(start, tmp_path, driver):
     assert two.stop() == 0
     assert one.until("disconnected")["why"].startswith("the peer closed the connection")
     names = [line["event"] for line in two.lines]
-    assert names[-2:] == ["saved", "stopped"] or names[-1] == "stopped"
+    assert names[-1] == "stopped"
+    saved = [line["file"] for line in two.lines if line["event"] == "saved"]
+    assert [name.rpartition("/")[2] for name in saved] == ["acl.json", "anchors.json"]
     kept = json.loads((tmp_path / "two" / "peers.json").read_text())
     assert [peer["peer_id"] for peer in kept] == [one.peer]
     anchors = json.loads((tmp_path / "two" / "anchors.json").read_text())["anchors"]
@@ -131,7 +142,8 @@ def test_it_saves_when_it_hangs_up(start, tmp_path, driver):
     assert node.where
     assert not (tmp_path / "one" / "peers.json").exists()
     node.process.send_signal(signal.SIGHUP)
-    node.until("saved")
+    told = node.until("save_metadata", level="info")
+    assert told["file"] == str(tmp_path / "one" / "peers.json")
     assert json.loads((tmp_path / "one" / "peers.json").read_text()) == []
     assert node.process.poll() is None
 
@@ -160,7 +172,7 @@ def test_broken_peers_are_set_aside_and_the_node_runs(start, tmp_path):
     folder.mkdir()
     (folder / "peers.json").write_text('{"what": 1}')
     node = start("one")
-    assert "peers.json" in node.until("file", level="warning")["what"]
+    assert "peers.json" in node.until("parse_error_peers", level="error")["what"]
     assert node.where
     assert node.stop() == 0
     assert (folder / "peers.json.unreadable-1").read_text() == '{"what": 1}'
@@ -172,6 +184,26 @@ def test_a_port_that_is_taken_is_told(tmp_path):
         done = run("run", "--data-dir", str(tmp_path), "--net-addr", where)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(f"tezos-p2p: cannot listen on {where}")
+
+
+def test_a_port_that_is_taken_is_told_before_an_identity_is_made(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        given = ("--data-dir", str(tmp_path), "--net-addr", where, "--expected-pow")
+        done = run("run", *given, "70")  # which takes for ever
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"tezos-p2p: cannot listen on {where}")
+    assert not (tmp_path / "identity.json").exists()
+
+
+@pytest.mark.parametrize("option", ["--net-addr", "--discovery-addr"])
+def test_an_address_of_ones_own_that_is_none_is_told_by_option_and_name(tmp_path, option):
+    given = ("--data-dir", str(tmp_path), "--expected-pow", "70")
+    done = run("run", *given, option, "nobody.invalid:1")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"tezos-p2p: flag {option}: nobody.invalid: ")
+    assert line.endswith("; write an address, or a name that has one")
 
 
 def test_all_faults_of_a_configuration_are_told_at_once(tmp_path):
@@ -262,8 +294,14 @@ def test_somebody_else_than_expected_is_refused(start):
     one = start("one")
     other = "idsBYqNVAonUks6jKofP7ts98hkEuL"
     two = start("two", "--peer", f"{one.where}#{other}")
-    two.until("authentication_failed", point=one.where)
-    assert not [line for line in two.lines if line["event"] == "new_connection"]
+    wrong = two.until("authenticate_status_peer_id_incorrect", level="warning")
+    assert (wrong["point"], wrong["expected_peer_id"]) == (one.where, other)
+    assert wrong["peer_id"] == one.peer
+    two.until("authentication_error", point=one.where)
+    # All that either has to tell of it is told when both have ended.
+    assert (two.stop(), one.stop()) == (0, 0)
+    for line in two.lines + one.lines:
+        assert line["event"] != "new_connection"
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

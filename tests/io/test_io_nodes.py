@@ -16,8 +16,10 @@ from node_suite import WAIT, busy_limits, limits
 
 from tezos_p2p.fsm.inbox import Joined, Left, Message
 from tezos_p2p.fsm.machine import LocalProtocolError
+from tezos_p2p.fsm.prefix import Prefix
 from tezos_p2p.io.node_ends import NotConnected
 from tezos_p2p.spec import PointError
+from tezos_p2p.spec.address import Address
 from tezos_p2p.spec.metadata import TezosMetadata
 from tezos_p2p.spec.point import Point
 from tezos_p2p.spec.pool_events import ConnectionEstablished, Disconnected
@@ -363,6 +365,46 @@ def test_a_banned_address_is_neither_dialled_nor_heard(world):
     # The peer was banned with its address.
     ours.unban(theirs.peer_id)
     assert ours.connect(theirs.point).peer.peer_id == theirs.peer_id
+
+
+def test_an_operator_may_do_all_that_the_lists_know(world):
+    ours = world.node(limits=limits(incoming_message_queue_size=100_000))
+    theirs = world.node(theirs=True)
+    acl, place = ours.core.acl, "9.9.9.0/24"
+    here = Address.parse("9.9.9.9")
+    for who in (place, str(here), "9.9.9.9:9732", str(theirs.peer_id)):
+        ours.ban(who)
+        ours.open(who)
+    assert not acl.is_blacklisted(here)
+    assert not acl.is_peer_blacklisted(theirs.peer_id)
+    ours.trust("9.9.9.9:9732")
+    ours.open("9.9.9.9:9732")
+    assert not ours.core.pool.known_points[Point(here, 9732)].trusted
+    ours.trust(theirs.peer_id)
+    ours.open(theirs.peer_id)
+    assert not ours.core.pool.known_peers[theirs.peer_id].trusted
+    ours.allow(place)
+    assert acl.is_exempt(here)
+    ours.disallow(Prefix.parse(place))
+    assert not acl.is_exempt(here)
+    for wrong in ("9.9.9.9:1", str(theirs.peer_id)):
+        with pytest.raises(ValueError, match="no address or prefix"):
+            ours.allow(wrong)
+    ours.ban(place)
+    ours.connect(theirs.point)
+    ours.greylist(theirs.peer_id, "says what is not so")
+    left = ours.pull(Left)
+    assert (left.peer_id, left.disconnection.text) == (
+        theirs.peer_id,
+        "says what is not so",
+    )
+    with pytest.raises(NotConnected, match="banned"):
+        ours.connect(theirs.point)
+    ours.clear_greylists()
+    assert acl.is_blacklisted(here)
+    ours.connect(theirs.point)
+    ours.clear_lists()
+    assert not acl.is_blacklisted(here)
 
 
 def test_in_private_mode_only_the_trusted_come_in(world):

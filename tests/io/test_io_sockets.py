@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import select
 import socket
 
 import pytest
@@ -12,12 +13,15 @@ import pytest
 from tezos_p2p.io import sockets
 from tezos_p2p.io.sockets import (
     ADDRESSES_MAX,
+    Nearby,
     configure,
     listen_on,
     open_for,
     point_of,
     points_of,
 )
+from tezos_p2p.spec.datagram import DATAGRAM, Datagram
+from tezos_p2p.spec.identity import PeerId
 from tezos_p2p.spec.point import Point
 
 ANY = Point.parse("127.0.0.1:0")
@@ -175,6 +179,24 @@ def test_a_system_that_knows_only_one_family_per_socket_still_dials(monkeypatch)
 )
 def test_points_of_socket_addresses(address, text):
     assert str(point_of(address)) == text
+
+
+def test_a_datagram_counts_as_its_first_bytes_as_with_the_reference():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind(("127.0.0.1", 0))
+        port = sender.getsockname()[1]
+    told = DATAGRAM.encode(Datagram(PeerId(bytes(16)), 9732))
+    with (
+        contextlib.closing(Nearby(Point.parse(f"127.0.0.1:{port}"))) as nearby,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+    ):
+        for data in (told, told + bytes(500), told[:-1], b""):
+            sender.sendto(data, ("127.0.0.1", port))
+            assert select.select([nearby.sock], [], [], 5.0)[0]
+            found = nearby.receive()
+            assert found is not None
+            assert found[0] == data[: len(told)]
+        assert nearby.receive() is None
 
 
 def test_each_address_of_a_name_counts_once_and_eight_at_most():

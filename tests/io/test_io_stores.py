@@ -8,6 +8,7 @@ import os
 import stat
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from tezos_p2p.io.json_file import (
     UnusableFile,
     format_json,
     is_null,
+    load_or_set_aside,
     parse_json,
     read_json,
     read_text,
@@ -568,6 +570,27 @@ def test_an_oversized_file_is_not_read_and_is_set_aside(tmp_path, monkeypatch):
     assert "larger than 100 bytes" in found.warnings[1]
     monkeypatch.setattr(peers_file, "PEERS_MAX_SIZE", 2)
     assert load(put(tmp_path / "peers.json", [])) == Loaded(())
+
+
+def test_a_small_file_takes_little_memory_however_large_it_may_be(tmp_path: Path):
+    path = put(tmp_path / "peers.json", [])
+    tracemalloc.start()
+    try:
+        assert load(path) == Loaded(())
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_is_larger_than_the_memory_is_set_aside(tmp_path: Path):
+    def read(document: Any, faults: list[str]) -> None:
+        raise MemoryError
+
+    path = put(tmp_path / "peers.json", [])
+    found = load_or_set_aside(path, 100, read, None)
+    assert found.value is None
+    assert "larger than the memory that is left" in found.warnings[1]
+    assert (tmp_path / "peers.json.unreadable-1").read_text() == "[]"
 
 
 def test_what_would_not_be_read_again_is_not_written(tmp_path, monkeypatch):

@@ -295,4 +295,4 @@ def test_who_is_about_to_go_is_asked_nothing():
     one.node.disconnect(THEM, sim.now, deadline=sim.now + 3.0)
     one.node.maintain(sim.now)  # it is alone, and would ask
     one.node.handle_timeout(sim.now + 1.0)
-    assert one.node._answerer.throttled == 0
+    assert one.node._answerer.tally.throttled == 0

@@ -95,7 +95,7 @@ def check_links(node: SimNode, unheard: int | None = None) -> None:
     if unheard is not None:
         over = node._traffic._next_link - 1
         over -= count[State.RUNNING] + sum(count[state] for state in _PENDING)
-        assert sum(node._reception.refused.values()) == over + unheard, node.refused
+        assert sum(node.refused.values()) == over + unheard, node.refused
 
 
 def check_peers(node: SimNode) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ import pytest
 from tezos_p2p.spec import pool_events
 from tezos_p2p.spec.address import Address
 from tezos_p2p.spec.identity import PeerId
+from tezos_p2p.spec.motive import Motive
 from tezos_p2p.spec.point import ConnectionId, Point
 from tezos_p2p.spec.pool_events import (
     POOL_EVENTS,
+    UNNUMBERED,
     AcceptingRequest,
     AdvertiseReceived,
     AdvertiseSent,
@@ -26,6 +29,8 @@ from tezos_p2p.spec.pool_events import (
     GcPeerIds,
     GcPoints,
     IncomingConnection,
+    MaintenanceEnded,
+    MaintenanceStarted,
     NewPeer,
     NewPoint,
     OutgoingConnection,
@@ -49,7 +54,9 @@ from tezos_p2p.spec.pool_events import (
     peer_event_json,
     point_event_json,
     pool_event_json,
+    read_pool_event,
 )
+from tezos_p2p.spec.reasons import Disconnection, Reason
 
 POINT = Point(Address.parse("1.2.3.4"), 40123)
 POINT_6 = Point(Address.parse("2001:db8::1"), 9732)
@@ -99,6 +106,8 @@ GOLDENS: list[tuple[PoolEvent, int, str, dict[str, Any]]] = [
     (BootstrapReceived(PEER), 23, "bootstrap_received", {"source": PEER_TEXT}),
     (AdvertiseSent(PEER), 24, "advertise_sent", {"source": PEER_TEXT}),
     (AdvertiseReceived(PEER), 25, "advertise_received", {"source": PEER_TEXT}),
+    (MaintenanceStarted(), 26, "maintenance_started", {}),
+    (MaintenanceEnded(), 27, "maintenance_ended", {}),
 ]
 
 
@@ -117,8 +126,52 @@ def test_every_event_of_a_pool_has_its_number_its_name_and_its_fields(
 
 
 def test_there_are_twenty_six_kinds_and_every_one_has_a_golden() -> None:
-    assert len(POOL_EVENTS) == 26
+    assert len(POOL_EVENTS) == 28
     assert {type(event) for event, *_ in GOLDENS} == set(POOL_EVENTS)
+
+
+@pytest.mark.parametrize(
+    ("event", "name"),
+    [
+        (MaintenanceStarted(motive="timer", idle_time=120.0), "maintenance_started"),
+        (MaintenanceEnded(duration=1.5), "maintenance_ended"),
+    ],
+)
+def test_runs_of_maintenance_have_a_name_and_no_number(
+    event: PoolEvent, name: str
+) -> None:
+    assert pool_event_json(event) == {"event": name}
+    assert event.tag is None
+    assert type(event) in UNNUMBERED
+    assert not hasattr(event, "__dict__")
+    assert pool_events.__doc__ is not None
+    assert f"\n—    {name} " in pool_events.__doc__
+
+
+def test_what_is_aside_is_not_in_the_json() -> None:
+    gone = Disconnection(Reason.USER)
+    told: dict[PoolEvent, PoolEvent] = {
+        TooFewConnections(active=7): TooFewConnections(),
+        TooManyConnections(active=7): TooManyConnections(),
+        AcceptingRequest(POINT, WHERE, PEER, expected=True): AcceptingRequest(
+            POINT, WHERE, PEER
+        ),
+        RejectingRequest(POINT, WHERE, PEER, motive=Motive.ALREADY_CONNECTED): (
+            RejectingRequest(POINT, WHERE, PEER)
+        ),
+        ConnectionEstablished(WHERE, PEER, incoming=True, private=True): (
+            ConnectionEstablished(WHERE, PEER)
+        ),
+        SwapRequestReceived(PEER, point=POINT, offered=PEER): SwapRequestReceived(PEER),
+        SwapAckReceived(PEER, point=POINT, offered=PEER): SwapAckReceived(PEER),
+        AdvertiseReceived(PEER, points=3): AdvertiseReceived(PEER),
+    }
+    for event, plain in told.items():
+        assert event != plain
+        assert pool_event_json(event) == pool_event_json(plain)
+    ended = Disconnected(PEER, id_point=WHERE, why=gone)
+    assert ended != Disconnected(PEER)
+    assert pool_event_json(ended) == pool_event_json(Disconnected(PEER))
 
 
 def test_the_remote_end_without_a_listening_port_has_no_port() -> None:
@@ -282,3 +335,54 @@ def test_a_line_of_a_peers_history_is_one_flat_object(
     document = peer_event_json(event, MOMENT)
     assert json.loads(json.dumps(document)) == expected
     assert list(document) == list(expected)
+
+
+@pytest.mark.parametrize("event", [event for event, *_ in GOLDENS])
+def test_every_event_is_read_as_it_was_written(event):
+    assert read_pool_event({**pool_event_json(event), "more": 1}) == event
+
+
+@pytest.mark.parametrize(
+    ("document", "phrase"),
+    [
+        ([], "an object wanted, not list"),
+        ({}, "None is no event"),
+        ({"event": ["new_peer"]}, "['new_peer'] is no event"),
+        ({"event": "x" * 100}, "is no event"),
+        ({"event": "new_peer"}, "new_peer: peer_id: missing"),
+        ({"event": "new_peer", "peer_id": 7}, "new_peer: peer_id: string wanted"),
+        ({"event": "new_peer", "peer_id": "idx"}, "new_peer: peer_id: "),
+        ({"event": "new_point", "point": "x"}, "new_point: point: "),
+        (
+            {"event": "request_rejected", "point": "[::1]:9", "identity": [1]},
+            "identity: a pair",
+        ),
+        (
+            {"event": "request_rejected", "point": "[::1]:9", "identity": 1},
+            "identity: a pair",
+        ),
+        (
+            {"event": "connection_established", "id_point": {"port": 1}},
+            "an object with addr",
+        ),
+        (
+            {"event": "connection_established", "id_point": 7},
+            "an object with addr",
+        ),
+        (
+            {"event": "connection_established", "id_point": {"addr": 7}},
+            "string wanted",
+        ),
+        (
+            {"event": "connection_established", "id_point": {"addr": "::", "port": -1}},
+            "port -1 is not in 0..65535",
+        ),
+        (
+            {"event": "connection_established", "id_point": {"addr": "::", "port": "1"}},
+            "is not in 0..65535",
+        ),
+    ],
+)
+def test_what_is_no_event_is_refused_readably(document, phrase):
+    with pytest.raises(ValueError, match=re.escape(phrase)):
+        read_pool_event(document)

@@ -1,0 +1,1 @@
+"""The admin interface of a node, over HTTP: a translation, nothing decided here."""

@@ -1,0 +1,1 @@
+"""Recordings of nodes: made, replayed, explained; see docs/recording.md."""
