@@ -199,6 +199,7 @@ def test_who_refuses_everybody_still_makes_them_known_to_each_other(mixed):
             assert everybody - {host.point} <= known
 
 
+@pytest.mark.no_cover
 def test_the_refused_come_back_ever_more_seldom():
     sim = Sim(1, seldom=True)
     full = attrs.evolve(NOBODY, max_incoming_connections=200)
@@ -420,6 +421,7 @@ def test_a_network_survives_the_death_of_who_brought_it_together():
     assert components(sim) == 1
 
 
+@pytest.mark.no_cover
 def test_a_hundred_join_a_network_of_ten_at_once():
     sim = network(10, seed=3, seldom=True)
     sim.run(60.0)
@@ -429,6 +431,7 @@ def test_a_hundred_join_a_network_of_ten_at_once():
     assert settles(sim)
 
 
+@pytest.mark.no_cover
 def test_a_tenth_leaving_and_coming_every_minute_keeps_nobody_alone():
     sim = network(30, seed=4, seldom=True)
     sim.run(120.0)
@@ -457,6 +460,7 @@ def test_a_tenth_leaving_and_coming_every_minute_keeps_nobody_alone():
         since = out
 
 
+@pytest.mark.no_cover
 def test_a_network_that_was_torn_apart_grows_together_again():
     sim = Bad(5)
     # Half of the network is not enough for anybody.

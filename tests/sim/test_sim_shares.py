@@ -19,6 +19,8 @@ CAP = 256
 WAYS = ["up", "down"]
 #: What is said, by turns: tiny, middling, and more than one unit.
 SIZES = (200, 5_000, 100_000)
+#: Hundreds of megabytes: the bandwidth's own tests take every line, and are counted.
+pytestmark = pytest.mark.no_cover
 ROOMY = attrs.evolve(
     IDLE,
     expected_connections=60,
