@@ -86,3 +86,22 @@ def test_the_changelog_has_its_sections() -> None:
     assert "## [Unreleased]" in text
     allowed = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
     assert set(re.findall(r"^### (.+)$", text, re.M)) <= allowed
+
+
+#: A test that a document names: file and name.
+_NAMED_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def test_what_was_asked_for_is_shown_by_tests_that_exist() -> None:
+    text = (ROOT / "docs/node.md").read_text("utf-8")
+    _, _, table = text.partition("| what it says | shown by |\n| --- | --- |\n")
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(rows) > 40
+    for row in rows:
+        named = _NAMED_TEST.findall(row)
+        # Nothing else stands there: no file without a test, no pattern of names.
+        assert row.count("`") == 2 * len(named) > 0, row
+        for file, test in named:
+            source = (ROOT / file).read_text("utf-8")
+            defined = re.search(rf"^(async )?def {test}\(|^{test} = ", source, re.M)
+            assert defined, f"{file} has no {test}"

@@ -262,6 +262,37 @@ def test_what_is_written_has_the_fields_and_forms_of_the_reference():
     }
 
 
+def test_a_file_that_the_reference_of_2019_wrote_is_loaded_without_a_fault(
+    tmp_path: Path,
+) -> None:
+    """Printed by the peer-to-peer library of the reference node of May 2019 when run."""
+    text = (Path(__file__).parent / "goldens/peers_2019.txt").read_text("utf-8")
+    document, path = json.loads(text), tmp_path / "peers.json"
+    path.write_text(text)
+    clocks = Clocks(1000.0, 1.8e9)
+    found = load_peers(path, clocks, TEZOS_METADATA)
+    assert found.warnings == ()
+    one, other = found.value
+    assert [str(one.peer_id), str(other.peer_id)] == [it["peer_id"] for it in document]
+    assert (one.trusted, other.trusted) == (True, False)
+    assert [event.kind.name.lower() for event in one.events] == [
+        event["kind"] for event in document[0]["events"]
+    ]
+    here = ConnectionId(Address.parse("127.0.0.1"), 9732)
+    assert one.last_seen is not None
+    assert one.last_seen.id_point == here
+    assert format_time(clocks.wall_of(one.last_seen.at))[:19] == "2019-05-17T23:59:59"
+    assert other.last_seen is None
+    assert one.metadata == other.metadata == TezosMetadata()
+    # We write the same, with parts of a second, and counters that were added since.
+    again = json.dumps(peers_json(found.value, clocks.wall_of, TEZOS_METADATA))
+    written = json.loads(again.replace(".000-00:00", "-00:00"))
+    for ours, theirs in zip(written, document, strict=True):
+        counters = ours.pop("peer_metadata"), theirs.pop("peer_metadata")
+        assert counters[0].keys() == counters[1].keys()
+    assert written == document
+
+
 def test_what_has_its_default_is_not_written():
     info = PeerInfo(PEERS[0], 1000.0, TezosMetadata())
     (written,) = peers_json([info], CLOCKS.wall_of, TEZOS_METADATA)

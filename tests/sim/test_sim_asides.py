@@ -6,7 +6,7 @@ import errno
 
 import attrs
 import pytest
-from nodes import Sim, check, identity, node, pair, point
+from nodes import Sim, identity, node, pair, point
 from scenes import IDLE, dial, idle_nodes, limits, part, put, told
 
 from tezos_p2p.fsm.inbox import Left
@@ -37,7 +37,7 @@ def of(host, *types):
 
 
 def two(**settings):
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     return sim, *idle_nodes(sim, range(2), **settings)
 
 
@@ -170,7 +170,7 @@ def test_neighbours_are_told_when_they_are_new_and_not_ourselves():
 
 
 def test_runs_of_maintenance_are_told_with_motive_and_duration():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     idle_nodes(sim, range(1, 4))
     own = limits(1, 2, 4, maintenance_idle_time=50.0)
     host = sim.add(point(0), node(0, 1, 2, 3, limits=own))
@@ -190,7 +190,7 @@ def test_runs_of_maintenance_are_told_with_motive_and_duration():
 
 
 def test_a_run_because_of_the_time_says_how_long_it_was_and_how_many_there_were():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     idle_nodes(sim, range(1, 10))
     own = limits(0, 4, 10, maintenance_idle_time=20.0)
     host = sim.add(point(0), node(0, limits=own))

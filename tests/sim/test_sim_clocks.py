@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 
 import pytest
-from nodes import Sim, actives, check, identity, node, point
+from nodes import Sim, actives, identity, node, point
 from scenes import IDLE, idle_nodes, limits
 
 from tezos_p2p.fsm.commands import Close, Dial, Read, Write
@@ -128,7 +128,7 @@ def test_who_was_in_the_middle_of_a_handshake_is_given_up_after_a_leap():
 
 
 def test_a_network_that_sleeps_and_wakes_is_the_same_network():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     own = limits(2, 4, 7, maintenance_idle_time=120.0)
     hosts = [sim.add(point(n), node(n, 0, limits=own)) for n in range(8)]
     sim.run(60.0)
@@ -148,7 +148,7 @@ def test_a_network_that_sleeps_and_wakes_is_the_same_network():
 
 
 def test_a_node_that_alone_has_slept_finds_its_network_again():
-    sim = Sim(1, after_step=check)
+    sim = Sim(1)
     others = idle_nodes(sim, range(1, 6))
     own = limits(2, 3, 4, maintenance_idle_time=120.0)
     host = sim.add(point(0), node(0, *range(1, 6), limits=own))

@@ -103,10 +103,10 @@ def test_ten_nodes_that_all_dial_each_other_form_a_mesh_and_all_hear_all():
 
 def test_nodes_that_come_and_go_at_random_all_get_their_word_in():
     sim = Sim(3)
-    hosts = idle_nodes(sim, range(8), limits=WIDE)
+    hosts = idle_nodes(sim, range(10), limits=WIDE)
     draw = random.Random(3)
-    todo = dict.fromkeys(itertools.permutations(range(8), 2), 5)
-    for _ in range(2000):
+    todo = dict.fromkeys(itertools.permutations(range(10), 2), 5)
+    for _ in range(4000):
         if not todo:
             break
         one, other = draw.choice(list(todo))
@@ -115,17 +115,28 @@ def test_nodes_that_come_and_go_at_random_all_get_their_word_in():
         if host.node.pool.by_peer(peer(other)) is None:
             dial(sim, host, other)
         else:
+            word = b"%d of %d to %d" % (todo[one, other], one, other)
             try:
-                assert say(sim, host, other, b"ping")
+                assert say(sim, host, other, word)
             except LocalProtocolError:
                 continue  # the last word is still on its way
-            leave(sim, host, other, 3.0)
+            sim.run(0.2)
+            if word not in messages(hosts[other]):
+                continue  # who leaves does not listen any more
+            part(sim, host, other)
             todo[one, other] -= 1
             if not todo[one, other]:
                 del todo[one, other]
     assert todo == {}
     sim.run(5.0)
-    assert sum(len(messages(host)) for host in hosts) == 8 * 7 * 5
+    for host in hosts:
+        words = {
+            b"%d of %d to %d" % (n, one, host.number)
+            for one in range(10)
+            for n in range(1, 6)
+            if one != host.number
+        }
+        assert sorted(messages(host)) == sorted(words)
     for host in hosts:
         # Who comes leaves, and comes again only then.
         by_peer = {}
@@ -188,6 +199,7 @@ def test_who_refuses_everybody_still_makes_them_known_to_each_other(mixed):
             assert everybody - {host.point} <= known
 
 
+@pytest.mark.no_cover
 def test_the_refused_come_back_ever_more_seldom():
     sim = Sim(1, seldom=True)
     full = attrs.evolve(NOBODY, max_incoming_connections=200)
@@ -409,6 +421,7 @@ def test_a_network_survives_the_death_of_who_brought_it_together():
     assert components(sim) == 1
 
 
+@pytest.mark.no_cover
 def test_a_hundred_join_a_network_of_ten_at_once():
     sim = network(10, seed=3, seldom=True)
     sim.run(60.0)
@@ -418,6 +431,7 @@ def test_a_hundred_join_a_network_of_ten_at_once():
     assert settles(sim)
 
 
+@pytest.mark.no_cover
 def test_a_tenth_leaving_and_coming_every_minute_keeps_nobody_alone():
     sim = network(30, seed=4, seldom=True)
     sim.run(120.0)
@@ -446,6 +460,7 @@ def test_a_tenth_leaving_and_coming_every_minute_keeps_nobody_alone():
         since = out
 
 
+@pytest.mark.no_cover
 def test_a_network_that_was_torn_apart_grows_together_again():
     sim = Bad(5)
     # Half of the network is not enough for anybody.

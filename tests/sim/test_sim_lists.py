@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import attrs
 import pytest
@@ -18,10 +19,13 @@ from scenes import (
     neighbours,
     part,
     reasons,
+    told,
 )
 
 from tezos_p2p.fsm.admission import State
 from tezos_p2p.fsm.inbox import Joined, Left
+from tezos_p2p.io.peers_file import MetadataJson, save_peers
+from tezos_p2p.io.timestamps import Clocks
 from tezos_p2p.spec.message import Disconnect
 from tezos_p2p.spec.point import Point
 from tezos_p2p.spec.pool_events import AuthenticationFailed, RejectingRequest
@@ -280,8 +284,11 @@ def test_nodes_of_two_networks_refuse_each_other_and_others_there_are_still_welc
     sim.add(roommate, node(2, limits=IDLE, network=here, port=9733))
     dial(sim, other, 0)
     sim.run(1.0)
-    for host in (one, other):
-        assert kinds(host).count(RejectingRequest) == 1
+    why = Reason.AUTHENTICATION_REJECTED_NO_COMMON_PROTOCOL
+    for host, number in ((one, 1), (other, 0)):
+        (refused,) = [it for it in told(host) if type(it) is RejectingRequest]
+        assert refused.peer_id == identity(number).peer_id
+        assert host.node.refused == {why: 1}
     assert actives(sim) == [0, 0, 0]
     sim.do(one, lambda it: it.connect(roommate, sim.now))
     sim.run(1.0)
@@ -469,6 +476,21 @@ def test_the_port_that_is_announced_is_the_one_that_is_remembered():
     known = one.node.pool.known_peers[identity(1).peer_id]
     assert known.last_established.id_point.port == 7777
     assert Point(point(1).address, 7777) in one.node.pool.known_points
+
+
+def test_the_port_that_is_announced_is_the_one_in_the_file_of_peers(tmp_path):
+    sim = Sim(1)
+    one = sim.add(point(0), node(0, limits=IDLE))
+    other = sim.add(point(1), node(1, limits=IDLE, port=7777))
+    dial(sim, other, 0)
+    sim.run(1.0)
+    path, clocks = tmp_path / "peers.json", Clocks(sim.now, 1.0e9 + sim.now)
+    peers = one.node.pool.known_peers.values()
+    save_peers(path, peers, clocks.wall_of, MetadataJson(float, float, float))
+    (entry,) = json.loads(path.read_text())
+    assert entry["peer_id"] == str(identity(1).peer_id)
+    where, _ = entry["last_established_connection"]
+    assert where == {"addr": f"::ffff:{point(1).address}", "port": 7777}
 
 
 def test_every_order_of_bans_and_trusts_ends_with_what_was_done_last():

@@ -23,6 +23,7 @@ from tezos_p2p.spec.pool_events import (
     TooFewConnections,
     TooManyConnections,
 )
+from tezos_p2p.spec.reasons import Reason
 
 #: Thresholds 4, 5, 8, 10.
 ROOMY = limits(3, 6, 12)
@@ -68,6 +69,58 @@ def test_reaching_the_most_starts_a_run_without_the_timer():
     sim.run(2.0)
     assert TooManyConnections in kinds(target)
     assert target.node.pool.active == 6
+
+
+def test_one_of_forty_two_that_wants_many_makes_up_for_one_below_the_least():
+    """Expected 36, at least 18, at most 400, and no timer to speak of."""
+    sim, target = crowd(limits(18, 36, 400), 41)
+    sim.run(5.0)
+    active, bounds = target.node.pool.active, target.node.maintenance.bounds
+    assert bounds.min_target <= active <= bounds.max_target
+    assert target.maintained
+    kinds(target)
+    target.maintained = None
+    *gone, last = sorted(neighbours_of(target))[: active - 17]
+    for number in gone:
+        part(sim, target, number)
+    sim.run(5.0)
+    assert (target.node.pool.active, target.maintained) == (18, None)
+    assert TooFewConnections not in kinds(target)
+    part(sim, target, last)
+    assert kinds(target).count(TooFewConnections) == 1
+    sim.run(5.0)
+    # All that it has not left lately are less than its target, and enough.
+    assert neighbours_of(target) == set(range(1, 42)) - {*gone, last}
+    assert bounds.min_threshold <= target.node.pool.active < bounds.min_target
+    assert target.maintained
+
+
+def test_a_further_client_insists_until_the_target_has_trimmed_itself():
+    """Expected 24, at most 36, and no timer to speak of."""
+    sim, target = crowd(limits(0, 24, 36), 41, knows=False)
+    bounds = target.node.maintenance.bounds
+    sim.run(1.0)
+    kinds(target)
+    for number in range(1, 36):
+        assert isinstance(dial(sim, target, number), int)
+    sim.run(2.0)
+    assert target.node.pool.active == 35 > bounds.max_threshold
+    # Nobody is too many yet, and the client is refused as often as it comes.
+    client = sim.hosts[39]
+    assert client.point == point(40)
+    for _ in range(5):
+        assert isinstance(dial(sim, client, 0), int)
+        sim.run(1.0)
+    assert client.node.refused == {Reason.AUTHENTICATION_REJECTED_BY_PEER: 5}
+    assert TooManyConnections not in kinds(target)
+    dial(sim, target, 36)
+    sim.run(1.0)
+    assert TooManyConnections in kinds(target)
+    assert target.node.pool.active == bounds.max_target
+    dial(sim, client, 0)
+    sim.run(1.0)
+    assert 40 in neighbours_of(target)
+    assert target.node.pool.active == bounds.max_target + 1 <= bounds.max_threshold
 
 
 def test_the_timer_finds_what_no_trigger_tells():

@@ -81,13 +81,22 @@ def test_points_are_told_to_who_asks():
     assert {point(2), point(3)} <= asks.node.pool.known_points.keys()
 
 
-def test_swaps_happen_and_keep_the_number_of_connections():
+@pytest.fixture(scope="module")
+def swapping():
+    """Return a network that has formed, in which swaps are proposed twice a minute."""
     sim = network(14, seed=4, limits=attrs.evolve(SMALL, maintenance_idle_time=30.0))
-    sim.run(900.0)
-    told = [type(event) for host in sim.hosts for event in events(host)]
+    sim.run(120.0)
+    assert TooFewConnections in {
+        type(each) for host in sim.hosts for each in events(host)
+    }
+    return sim
+
+
+def test_swaps_happen_and_keep_the_number_of_connections(swapping):
+    swapping.run(150.0)
+    told = [type(event) for host in swapping.hosts for event in events(host)]
     assert told.count(SwapSuccess) > 0
-    assert TooFewConnections in told
-    assert all(2 <= active <= 6 for active in actives(sim))
+    assert all(2 <= active <= 6 for active in actives(swapping))
 
 
 def test_without_diversity_a_network_forms_as_well():
@@ -387,15 +396,13 @@ def test_a_candidate_that_is_banned_while_it_waits_its_turn_is_passed_over():
     assert made.census()[State.DIALLING] == len(links) - 1
 
 
-def test_a_swap_that_cannot_be_dialled_has_failed(monkeypatch):
-    sim = network(14, seed=4, limits=attrs.evolve(SMALL, maintenance_idle_time=30.0))
-    sim.run(300.0)
-    for host in sim.hosts:
+def test_a_swap_that_cannot_be_dialled_has_failed(monkeypatch, swapping):
+    for host in swapping.hosts:
         events(host)
     refused = P2pError(ErrorKind.POINT_BANNED)
     monkeypatch.setattr(Reception, "dial", lambda *_: refused)
-    sim.run(600.0)
-    told = [type(event) for host in sim.hosts for event in events(host)]
+    swapping.run(150.0)
+    told = [type(event) for host in swapping.hosts for event in events(host)]
     assert SwapFailure in told
     assert SwapSuccess not in told
 

@@ -19,6 +19,8 @@ CAP = 256
 WAYS = ["up", "down"]
 #: What is said, by turns: tiny, middling, and more than one unit.
 SIZES = (200, 5_000, 100_000)
+#: Hundreds of megabytes: the bandwidth's own tests take every line, and are counted.
+pytestmark = pytest.mark.no_cover
 ROOMY = attrs.evolve(
     IDLE,
     expected_connections=60,
@@ -60,7 +62,7 @@ class Star:
     ``way``: whether the node in the middle sends (``up``) or is sent to (``down``).
     """
 
-    def __init__(self, way, count, *, cap=CAP, sizes=SIZES, **settings):
+    def __init__(self, way, count, *, cap=CAP, sizes=SIZES, others=ROOMY, **settings):
         self.way, self.sizes = way, itertools.cycle(sizes)
         name = "max_upload_speed" if way == "up" else "max_download_speed"
         self.sim = Metered()
@@ -68,7 +70,7 @@ class Star:
         self.hub = self.sim.add(point(0), node(0, limits=own, **settings))
         self.greedy = set(range(1, count + 1))
         for number in self.greedy:
-            self.sim.add(point(number), node(number, limits=ROOMY), keeps=True)
+            self.sim.add(point(number), node(number, limits=others), keeps=True)
             dial(self.sim, self.sim.hosts[number], 0)
         self.sim.run(5.0)
         assert self.hub.node.pool.active == count
@@ -202,6 +204,38 @@ def test_what_who_falls_silent_would_have_had_goes_to_the_others_at_once(way):
     begun = star.now
     star.run(20.0)
     assert jain(star.bytes(begun).values()) >= 0.95
+
+
+# -- caps at both ends -----------------------------------------------------------------
+
+#: Of a server, what it receives; and of each of its clients, what it sends.
+SERVER_CAP, CLIENT_CAP = 1024, 256
+
+
+@pytest.mark.parametrize("talking", [8, 4, 3])
+def test_clients_with_caps_share_that_of_their_server_or_have_their_own(talking):
+    star = Star(
+        "down",
+        8,
+        cap=SERVER_CAP,
+        # Powers of two up to one that takes more than a chunk.
+        sizes=[2**n for n in range(6, 17)],
+        others=attrs.evolve(ROOMY, max_upload_speed=CLIENT_CAP),
+    )
+    star.greedy = set(range(1, talking + 1))
+    star.run(2.0)
+    begun = star.now
+    star.run(20.0)
+    least, most = windows(star.moved(), begun, star.now)
+    assert most <= 10 * SERVER_CAP * KIB + 2 * UNIT_MAX
+    # Four and more fill the server's cap, three do not, and none exceeds its own.
+    assert least >= 0.95 * 10 * min(SERVER_CAP, talking * CLIENT_CAP) * KIB
+    shares = star.bytes(begun)
+    for number in star.greedy:
+        _, most = windows(star.moved(number), begun, star.now)
+        assert most <= 10 * CLIENT_CAP * KIB + 2 * UNIT_MAX
+    assert jain([shares[number] for number in star.greedy]) >= 0.95
+    assert sum(shares[number] for number in range(talking + 1, 9)) == 0
 
 
 # -- by score --------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from tezos_p2p.fsm.inbox import Joined, Left, Message
 from tezos_p2p.fsm.lifecycle import State as Stage
 from tezos_p2p.fsm.node import Node
 from tezos_p2p.fsm.pool import EVENTS_MAX
-from tezos_p2p.io.simulated import Host, Network
+from tezos_p2p.io.simulated import Host, Network, _End
 from tezos_p2p.spec.point import Point
 from tezos_p2p.spec.reasons import Reason
 
@@ -291,8 +291,10 @@ class Watched(Network[bytes, float]):
         return super().do(host, acted)
 
     def knock(self, host: SimHost, source: Point) -> int | None:
-        """Have a connection come from somewhere that is no host; return its link."""
+        """Have a silent connection come from where no host is; return its link."""
         link = host.node.accept(source, self.now)
+        if link is not None:
+            host.ends[link] = _End(host, link, 0.0)
         self._follow(host, "accept", link, str(source))
         return link
 
