@@ -12,9 +12,13 @@ from typing import Generic, TypeVar
 import attrs
 
 from ..spec.reasons import Reason
+from ..spec.status import BOUND, ConnectionCounts, Listed, Status
 from . import worker
-from .admission import State
+from .acl import Acl
+from .admission import PENDING, State
 from .answerer import Answerer
+from .local import Local
+from .maintenance import Bounds
 from .reception import Reception
 from .swap import Swaps
 from .tally import Tally
@@ -59,6 +63,8 @@ class Figures(Generic[M, Meta]):
     _reception: Reception[M, Meta]
     _answerer: Answerer
     _workers: Workers
+    _local: Local
+    acl: Acl
 
     @property
     def _fresh(self) -> bool:
@@ -94,6 +100,40 @@ class Figures(Generic[M, Meta]):
             found[attempt.state] += 1
         del found[State.GONE]
         return found
+
+    def status(self, now: float) -> Status:
+        """Return how full the node is; the cost grows with the number of connections."""
+        limits, acl, census = self._local.limits, self.acl, self.census()
+        bounds = Bounds(
+            limits.min_connections, limits.expected_connections, limits.max_connections
+        )
+        queues, static = self.queues(), acl.static
+        full = {"incoming": queues.incoming_most, "outgoing": queues.outgoing_most}
+        most = {
+            f"incoming{BOUND}": limits.incoming_message_queue_size,
+            f"outgoing{BOUND}": limits.outgoing_message_queue_size,
+        }
+        return Status(
+            ConnectionCounts(
+                running=census[State.RUNNING],
+                pending=sum(census[state] for state in PENDING),
+                min=bounds.min_connections,
+                expected=bounds.expected_connections,
+                max=bounds.max_connections,
+                min_threshold=bounds.min_threshold,
+                min_target=bounds.min_target,
+                max_target=bounds.max_target,
+                max_threshold=bounds.max_threshold,
+            ),
+            {
+                "inbox": queues.inbox,
+                **full,
+                **{name: bound for name, bound in most.items() if bound is not None},
+            },
+            {reason.name: count for reason, count in self.refused.items()},
+            Listed(len(acl.greylisted_addresses(now)), len(acl.greylisted_peers(now))),
+            Listed(len(static.banned), len(static.banned_peers)),
+        )
 
     def queues(self) -> Queues:
         """Return how much waits; the cost grows with the number of connections."""

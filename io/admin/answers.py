@@ -77,7 +77,11 @@ class Answers(Lists):
 
     def health(self) -> Reply:
         active = self._node.ask(lambda core, _: core.pool.active)
-        return self.json({"status": "up", "connections": active})
+        us = {"implementation": "tezos-p2p", "status": "up", "connections": active}
+        return self.json(us)
+
+    def status(self) -> Reply:
+        return self.json(self._node.ask(lambda core, now: core.status(now)))
 
     # -- connections -------------------------------------------------------------------
 
@@ -246,9 +250,8 @@ class Answers(Lists):
 
     # -- lists of bans -----------------------------------------------------------------
 
-    def clear(self) -> Reply:
-        self._node.ask(lambda core, _: core.acl.clear())
-        return self.nothing()
+    def clear(self, keep_bans: bool = False) -> Reply:
+        return self._do(lambda it, _: it.clear_greylists() if keep_bans else it.clear())
 
     def greylist_peers(self) -> Reply:
         return self.json(self._node.ask(lambda core, now: core.acl.greylisted_peers(now)))

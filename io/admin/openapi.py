@@ -21,6 +21,7 @@ from ...spec.identity import PeerId
 from ...spec.point import ConnectionId, Point
 from ...spec.pool_events import (
     POOL_EVENTS,
+    UNNUMBERED,
     PeerEvent,
     PeerEventKind,
     PointEvent,
@@ -94,7 +95,10 @@ _KNOWN: Final[dict[Any, dict[str, Any]]] = {
     PoolEvent: {
         "type": "object",
         "properties": {
-            "event": {"type": "string", "enum": [kind.name for kind in POOL_EVENTS]}
+            "event": {
+                "type": "string",
+                "enum": [it.name for it in (*POOL_EVENTS, *UNNUMBERED)],
+            }
         },
         "required": ["event"],
     },

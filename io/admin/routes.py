@@ -34,6 +34,7 @@ from ...spec.identity import PeerId
 from ...spec.point import Point
 from ...spec.pool_events import PeerEvent, PointEvent, PoolEvent
 from ...spec.rpc import Generation
+from ...spec.status import Status
 from ...spec.version import Version
 
 G2019: Final = Generation.G2019
@@ -107,6 +108,7 @@ class Route:
 
 
 _MONITOR: Final = Query("monitor", "flag", "go on with what happens from now on")
+_KEEP_BANS: Final = Query("keep_bans", "flag", "leave those that are for good; ours")
 _WAIT: Final = Query("wait", "flag", "let what is queued leave first")
 _TIMEOUT: Final = Query("timeout", "timespan", "seconds to wait, 10 if left out")
 _PEER_FILTER: Final = Query(
@@ -193,14 +195,16 @@ ROUTES: Final = (
           changes=True),
     Route("GET", _at(f"{_PEER_AT}/untrust"), "untrust_peer", "Trust it no more.",
           of=(G2019,), changes=True),
+    # In the form of 2019 it is ours alone, for `clear greylists`.
     Route("DELETE", _at("/network/greylist"), "clear", "Forget bans, of all kinds.",
-          of=(G2026,), changes=True),
+          query=(_KEEP_BANS,), changes=True),
     Route("GET", _at("/network/greylist/clear"), "clear", "Forget bans, of all kinds.",
           of=(G2019,), changes=True),
     Route("GET", _at("/network/greylist/peers"), "greylist_peers",
           "Peers that are banned for a while.", list[PeerId], of=(G2026,)),
     Route("GET", _at("/network/greylist/ips"), "greylist_ips",
           "Addresses that are banned for a while.", rpc.GreylistIps, of=(G2026,)),
+    Route("GET", _at("/network/status"), "status", "How full the node is; ours.", Status),
     Route("GET", _at("/health"), "health", "Whether the node is up.", dict[str, Any]),
     Route("GET", _at("/openapi.json"), "openapi", "This interface.", dict[str, Any]),
 )

@@ -96,7 +96,7 @@ def test_whatever_is_done_in_whatever_order_replays(tmp_path):
 
 READ_ONLY = {
     *("acl", "census", "due", "maintenance", "next_event", "pending", "pool"),
-    *("queues", "readable", "refused", "swaps", "tally", "untaught"),
+    *("queues", "readable", "refused", "status", "swaps", "tally", "untaught"),
     "data_to_send",  # asks for pieces
     "survey",
 }

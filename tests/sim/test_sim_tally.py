@@ -16,6 +16,7 @@ from tezos_p2p.spec import pool_events as events
 from tezos_p2p.spec.message import Advertise, Bootstrap, SwapAck, SwapRequest
 from tezos_p2p.spec.reasons import Reason
 from tezos_p2p.spec.rpc import Stat
+from tezos_p2p.spec.status import Listed
 
 #: What is told of an own message that was sent, or is about to be answered.
 SENT = {
@@ -347,3 +348,26 @@ def test_nothing_is_queued_where_nobody_is():
     assert alone.node.queues() == Queues(0, 0, 0, 0, 0)
     assert alone.node.survey.stat(sim.now) == Stat(0, 0, 0, 0)
     assert counts(alone) == {}
+
+
+def test_a_node_says_how_full_it_is():
+    sim, host, *_ = star(3)
+    hub = host.node
+    hub.acl.ban(point(9).address)
+    hub.acl.ban_peer(identity(9).peer_id)
+    hub.acl.greylist(point(8).address, sim.now)
+    hub.acl.greylist_peer(identity(8).peer_id, sim.now)
+    hub.acl.greylist_peer(identity(7).peer_id, sim.now)
+    status, limits = hub.status(sim.now), hub._local.limits
+    counts = status.connections
+    assert (counts.running, counts.pending) == (hub.pool.active, 0)
+    assert (counts.min, counts.expected, counts.max) == (
+        limits.min_connections,
+        limits.expected_connections,
+        limits.max_connections,
+    )
+    assert counts.min <= counts.min_threshold <= counts.min_target <= counts.max_target
+    assert counts.max_target <= counts.max_threshold <= counts.max
+    assert status.queues["incoming_max"] == limits.incoming_message_queue_size
+    assert (status.greylist, status.banned) == (Listed(1, 2), Listed(1, 1))
+    assert status.refusals == {each.name: n for each, n in hub.refused.items()}
