@@ -255,7 +255,10 @@ class Admin:
                 f"{self.client.endpoint}: only nodes of {IMPLEMENTATION} can clear the "
                 "greylists and keep the bans, and this is none; clear acls clears both"
             )
-        await self.client.ask("DELETE", "/network/greylist?keep_bans")
+        if self.generation is Generation.G2019:
+            await self._get("/network/greylist/clear?keep_bans")
+        else:
+            await self.client.ask("DELETE", "/network/greylist?keep_bans")
 
     # -- below -------------------------------------------------------------------------
 

@@ -195,11 +195,10 @@ ROUTES: Final = (
           changes=True),
     Route("GET", _at(f"{_PEER_AT}/untrust"), "untrust_peer", "Trust it no more.",
           of=(G2019,), changes=True),
-    # In the form of 2019 it is ours alone, for `clear greylists`.
     Route("DELETE", _at("/network/greylist"), "clear", "Forget bans, of all kinds.",
-          query=(_KEEP_BANS,), changes=True),
+          of=(G2026,), query=(_KEEP_BANS,), changes=True),
     Route("GET", _at("/network/greylist/clear"), "clear", "Forget bans, of all kinds.",
-          of=(G2019,), changes=True),
+          of=(G2019,), query=(_KEEP_BANS,), changes=True),
     Route("GET", _at("/network/greylist/peers"), "greylist_peers",
           "Peers that are banned for a while.", list[PeerId], of=(G2026,)),
     Route("GET", _at("/network/greylist/ips"), "greylist_ips",

@@ -109,7 +109,7 @@ def test_everything_has_the_shape_that_it_is_said_to_have(driver):
                 assert FORM.shape(answer, route.answer, path) is not None
                 conforms(answer, schema(route.answer), path)
             met += 1
-        assert met == 16
+        assert met == 17
         full = FORM.shape(ours.get("/network/full_stat"), rpc.FullStat, "full_stat")
         assert [each.peer_id for each in full.outgoing_connections] == [peer_of(theirs)]
         assert full.incoming_connections == []
@@ -318,7 +318,11 @@ def test_documents_about_itself():
             if G2026 in each.of
         }
         assert paths == told
-        assert ours.get("/health") == {"status": "up", "connections": 0}
+        assert ours.get("/health") == {
+            "implementation": "tezos-p2p",
+            "status": "up",
+            "connections": 0,
+        }
         found = ours.get("/version")
         assert found["commit_info"] is None
         assert found["network_version"]["chain_name"] == "TEZOS"
