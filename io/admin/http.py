@@ -340,7 +340,7 @@ class HttpServer(Generic[L]):
     def __init__(self, answer: Callable[[Request[L]], Awaitable[Reply]]) -> None:
         self.answer = answer
         self._lines: dict[_Line[L], None] = {}
-        self._doors: list[tuple[socket.socket, asyncio.Task[None]]] = []
+        self._doors: list[socket.socket] = []
         self._closing = False
 
     def __len__(self) -> int:
@@ -350,32 +350,39 @@ class HttpServer(Generic[L]):
     def listen(self, door: socket.socket, listener: L) -> None:
         """Accept connections on a listening socket; requests say where they came."""
         door.setblocking(False)
-        task = asyncio.ensure_future(self._accept(door, listener))
-        self._doors.append((door, task))
+        self._doors.append(door)
+        self._watch(door, listener)
 
     async def close(self) -> None:
         """Accept no more, and end all connections; streams are ended in order."""
         self._closing = True
-        tasks = [task for _, task in self._doors]
-        tasks += [line.task for line in self._lines if line.task is not None]
+        loop = asyncio.get_running_loop()
+        for door in self._doors:
+            loop.remove_reader(door)
+            door.close()
+        tasks = [line.task for line in self._lines if line.task is not None]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)
-        for door, _ in self._doors:
-            door.close()
 
-    async def _accept(self, door: socket.socket, listener: L) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                sock, _ = await loop.sock_accept(door)
-            except OSError as exc:
-                if exc.errno is None or not is_passing(exc.errno):
-                    await asyncio.sleep(ACCEPT_PAUSE)
-                continue
-            sock.setblocking(False)
-            self._take_in(sock, listener)
+    def _watch(self, door: socket.socket, listener: L) -> None:
+        if not self._closing:
+            loop = asyncio.get_running_loop()
+            loop.add_reader(door, self._accept, door, listener)
+
+    def _accept(self, door: socket.socket, listener: L) -> None:
+        # Not `sock_accept`: cancelled in time, it loses whom it has just accepted.
+        try:
+            sock, _ = door.accept()
+        except OSError as exc:
+            if exc.errno is None or not is_passing(exc.errno):
+                loop = asyncio.get_running_loop()
+                loop.remove_reader(door)
+                loop.call_later(ACCEPT_PAUSE, self._watch, door, listener)
+            return
+        sock.setblocking(False)
+        self._take_in(sock, listener)
 
     def _take_in(self, sock: socket.socket, listener: L) -> None:
         busy = False
