@@ -30,6 +30,9 @@ Hex32 = NewType("Hex32", bytes)
 #: Bytes that appear as 48 hex digits in JSON.
 Hex24 = NewType("Hex24", bytes)
 
+#: Characters of what is said about one fault: some would repeat the document.
+PHRASE_MAX: Final = 200
+
 _HEX: Final = re.compile(r"[0-9A-Fa-f]*")
 
 CONVERTER: Final = make_converter(forbid_extra_keys=True, detailed_validation=True)
@@ -128,7 +131,7 @@ def _phrase(exc: BaseException, _: type[Any] | None) -> str:
         return "missing"
     if isinstance(exc, cattrs.ForbiddenExtraKeysError):
         return "unknown fields: " + ", ".join(map(_shown, sorted(exc.extra_fields)))
-    return str(exc) or type(exc).__name__
+    return (str(exc) or type(exc).__name__)[:PHRASE_MAX]
 
 
 def parse_json(text: str | bytes, name: str) -> object:

@@ -37,13 +37,16 @@ from .pool_events import (
     read_pool_event,
 )
 from .rpc import (
+    AclChange,
     Generation,
     Int64,
     PeerChange,
     PeerInfo,
+    PeerState,
     PointChange,
     PointInfo,
     PointState,
+    PointStateKind,
     RpcError,
     Score,
     Timestamp,
@@ -57,6 +60,8 @@ _INT64: Final = re.compile(r"-?[0-9]{1,19}")
 _WHOLE: Final = float(1 << 53)
 
 _NOTHING: Final = TezosMetadata()
+# One by one: the hook for all of them that older versions of cattrs have goes first.
+_ENUMS: Final = (PeerState, PointStateKind, AclChange)
 _TOLD: Final = (PointChange, PeerChange)
 
 
@@ -105,10 +110,6 @@ def _enum_in(value: object, kind: type[enum.Enum]) -> enum.Enum:
     if not isinstance(value, str) or value not in names:
         raise ValueError(f"{value!r:.40} is none of {', '.join(names)}")
     return names[value]
-
-
-def _is_enum(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, enum.Enum)
 
 
 def _is_pool_event(kind: Any) -> bool:
@@ -252,7 +253,8 @@ class RpcJson:
         made.register_structure_hook(Score, _score_in)
         made.register_unstructure_hook(ConnectionId, connection_id_json)
         made.register_structure_hook(ConnectionId, _connection_id_in)
-        made.register_structure_hook_func(_is_enum, _enum_in)
+        for each in _ENUMS:
+            made.register_structure_hook(each, _enum_in)
         made.register_unstructure_hook(PointEvent, self._point_event_out)
         made.register_structure_hook(PointEvent, lambda it, _: _point_event_in(it, read))
         made.register_unstructure_hook(PeerEvent, self._peer_event_out)

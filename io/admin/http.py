@@ -351,35 +351,35 @@ class HttpServer(Generic[L]):
         """Accept connections on a listening socket; requests say where they came."""
         door.setblocking(False)
         self._doors.append(door)
-        self._open(door, listener)
+        self._watch(door, listener)
 
     async def close(self) -> None:
         """Accept no more, and end all connections; streams are ended in order."""
         self._closing = True
+        loop = asyncio.get_running_loop()
         for door in self._doors:
-            asyncio.get_running_loop().remove_reader(door)
+            loop.remove_reader(door)
+            door.close()
         tasks = [line.task for line in self._lines if line.task is not None]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT)
-        for door in self._doors:
-            door.close()
 
-    def _open(self, door: socket.socket, listener: L) -> None:
+    def _watch(self, door: socket.socket, listener: L) -> None:
         if not self._closing:
             loop = asyncio.get_running_loop()
             loop.add_reader(door, self._accept, door, listener)
 
     def _accept(self, door: socket.socket, listener: L) -> None:
-        # Not awaited: who is cancelled while accepting may have accepted somebody.
+        # Not `sock_accept`: cancelled in time, it loses whom it has just accepted.
         try:
             sock, _ = door.accept()
         except OSError as exc:
             if exc.errno is None or not is_passing(exc.errno):
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(door)
-                loop.call_later(ACCEPT_PAUSE, self._open, door, listener)
+                loop.call_later(ACCEPT_PAUSE, self._watch, door, listener)
             return
         sock.setblocking(False)
         self._take_in(sock, listener)
