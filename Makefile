@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet install --constraint tests/constraints.txt
 SOURCES := pyproject.toml tests/constraints.txt
+# What measures processes against each other has the machine to itself.
+LENGTHY := tests/io/test_io_nodes_long.py
 
 # Two targets at once would install into one environment at the same time.
 .NOTPARALLEL:
@@ -30,7 +32,9 @@ demo: $(VENV)/node
 	@$(BIN)/tezos-p2p sandbox
 
 test: $(VENV)/test
-	$(BIN)/python -m pytest --cov --cov-report=term -n 2 --dist loadfile
+	$(BIN)/python -m pytest $(LENGTHY)
+	$(BIN)/python -m pytest --cov --cov-report=term -n 2 --dist loadfile \
+		--max-worker-restart 0 $(LENGTHY:%=--ignore %)
 
 test-extra: $(VENV)/test
 	$(BIN)/python tests/extra/run.py

@@ -103,6 +103,7 @@ class Daemon:
     trusted: tuple[Point, ...] = ()
     anchors: tuple[Point, ...] = attrs.field(init=False)
     _failed: str = attrs.field(default="", init=False)
+    _waiter: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Know the anchors of the last run: a node that does not start keeps them."""
@@ -213,6 +214,7 @@ class Daemon:
         # Blocked in all threads that begin from now on: this one alone waits for them.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         node = blocking_node.Node[Any, Any].of(self.core, self.door, self.nearby)
+        self._waiter = threading.get_ident()
         stopped = threading.Event()
         threads: list[threading.Thread] = []
         try:
@@ -298,7 +300,8 @@ class Daemon:
             if not stopped.is_set():
                 self._died(exc)
                 # Who waits for signals hears of nothing else.
-                os.kill(os.getpid(), signal.SIGTERM)
+                # That thread, not the process: others may not block the signal.
+                signal.pthread_kill(self._waiter, signal.SIGTERM)
 
     def _pull_blocking(self, node: blocking_node.Node[Any, Any]) -> None:
         for _ in node.items():

@@ -12,18 +12,23 @@ import itertools
 import os
 import random
 import statistics
+import sys
 import time
 import tracemalloc
+from pathlib import Path
 
 import attrs
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "sim"))
+
+from nodes import MIDDLE, SMALL, Sim, actives  # found by the line above
+from nodes import node as simulated_node
+from nodes import point as simulated_point
 from pairs import SAMPLE, TURNS, Work, in_turn, judge, outcome, settle, work
-from sim.nodes import MIDDLE, SMALL, Sim, actives
-from sim.nodes import node as simulated_node
-from sim.nodes import point as simulated_point
-from sim.watch import check
 from talking import CODEC, someone
 from talking import SMALL as MESSAGE
+from watch import check
 from yardsticks.beforenm import agree
 
 from tezos_p2p.fsm.commands import Close, Write

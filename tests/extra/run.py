@@ -79,7 +79,8 @@ def suite(
         run(*pip, "--constraint", constraints, "--editable", ".[test" + more + "]")
         stamp.write_text(wanted, "utf-8")
     # The explorations are the same steps of the same tables on every Python.
-    options = ["-n", "2", "--dist", "loadfile", "--ignore", "tests/explore"]
+    options = ["-n", "2", "--dist", "loadfile", "--max-worker-restart", "0"]
+    options += ["--ignore", "tests/explore"]
     options += [f"--ignore-glob={pattern}" for pattern in (*without, *LENGTHY)]
     run(inside, "-m", "pytest", "-p", "no:cacheprovider", *options)
 

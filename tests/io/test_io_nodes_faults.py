@@ -179,8 +179,10 @@ def test_a_half_close_in_any_phase_ends_the_link(world, phase, dials):
             assert left.disconnection.reason is Reason.CONNECTION_CLOSED_BY_PEER
         else:
             failed(world, connecting)
-        world.until(lambda: ours.is_quiet)
-        other.drain()  # to its end: we have closed too
+        # To its end: we have closed too, as soon as we have noticed them at all.
+        draining = driver_suite.Task(other.drain)
+        world.until(lambda: draining.done and ours.is_quiet)
+        draining.result()
     still_fine(world, ours)
 
 

@@ -15,7 +15,7 @@ import types
 
 import pytest
 from io_traces import node as node_of
-from test_io_daemon import DRIVERS, Running
+from test_io_daemon import DRIVERS, LIMIT, Running
 
 from tezos_p2p.io.cli.run import _recorded as recorded_run
 from tezos_p2p.io.cli.start import main
@@ -79,6 +79,11 @@ def test_of_runs_that_are_killed_nothing_is_lost_but_their_end(start, tmp_path):
     two = start(second, "--record", str(paths[second]), *more, driver=second)
     for node in (one, two):
         node.until("new_connection")
+    give_up = time.monotonic() + LIMIT
+    for path in paths.values():  # told to observers, it is pulled a moment later
+        while "Joined" not in path.read_text():
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
     # Of who is killed last the other's end may be half told: that is no fault.
     for node in (one, two):
         node.process.kill()
