@@ -19,7 +19,11 @@ ROOT = Path(__file__).resolve().parents[2]
 VENVS = ROOT / ".venvs"
 OTHERS = ("3.11", "3.12", "3.13")
 #: What takes long, and would find nothing that depends on versions.
-LENGTHY = ("*/test_io_nodes_long*", "*/test_io_sandbox*", "*/test_house*", "*/docs/*")
+LENGTHY = (
+    *("*/benchmarks/*", "*/docs/*", "*/test_house*", "*/test_io_admin_fuzz*"),
+    *("*/test_io_nodes_long*", "*/test_io_sandbox*", "*/test_fsm_pool_model*"),
+    *("*/test_sim_hour*", "*/test_sim_convergence*", "*/test_sim_crowds*"),
+)
 
 
 def run(*command: str | Path) -> None:
@@ -57,7 +61,7 @@ def lowest() -> list[str]:
     wanted.remove("tezos-p2p[node]")
     pins: list[str] = []
     for requirement in wanted:
-        match = re.fullmatch(r"([a-z-]+)>=([0-9.]+)", requirement)
+        match = re.fullmatch(r"([a-z0-9-]+)>=([0-9.]+)", requirement)
         assert match is not None, f"no lower bound: {requirement}"
         pins.append(f"{match[1]}=={match[2]}")
     return pins
