@@ -117,7 +117,8 @@ def make_log(
     render: Any = structlog.processors.JSONRenderer()
     if style == "text":
         out = stream or sys.stderr
-        render = structlog.dev.ConsoleRenderer(colors=out.isatty(), pad_event_to=24)
+        # By place: the first, a width, has another name in later versions.
+        render = structlog.dev.ConsoleRenderer(24, out.isatty())
 
     def add_level(
         _: Any, method: str, line: MutableMapping[str, Any]
