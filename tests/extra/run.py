@@ -23,6 +23,12 @@ LENGTHY = (
     *("*/benchmarks/*", "*/docs/*", "*/test_house*", "*/test_io_admin_fuzz*"),
     *("*/test_io_nodes_long*", "*/test_io_sandbox*", "*/test_fsm_pool_model*"),
     *("*/test_sim_hour*", "*/test_sim_convergence*", "*/test_sim_crowds*"),
+    *(
+        "*/test_io_admin_bad_input*",
+        "*/test_io_admin_daemon*",
+        "*/test_io_cli_admin_ours*",
+    ),
+    *("*/test_io_record_daemon*", "*/test_io_nodes_faults*"),
 )
 
 
