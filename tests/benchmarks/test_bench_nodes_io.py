@@ -208,7 +208,7 @@ async def aio_holds(orders: Orders, traced: bool, seconds: float) -> None:
                 await asyncio.sleep(0.1)
                 while node.receive_now() is not None:
                     pass
-            selector = asyncio.get_running_loop()._selector  # type: ignore[attr-defined]
+            selector = asyncio.get_running_loop()._selector  # type: ignore[attr-defined]  # of CPython's loops
             counted(selector, turns)
             await asyncio.sleep(seconds)
             del selector.select

@@ -348,7 +348,7 @@ def test_what_nobody_has_said_how_to_copy_is_not_copied() -> None:
     with pytest.raises(TypeError, match="has no __slots__"):
         copier.copy([pytest.MonkeyPatch()])
     with pytest.raises(TypeError, match="Over is not to be met"):
-        copier.copy([reception.Over(None, False, None)])  # type: ignore[arg-type]
+        copier.copy([reception.Over(None, False, None)])  # type: ignore[arg-type]  # any will do
 
 
 def test_a_copy_knows_the_parts_of_the_copy() -> None:
