@@ -10,13 +10,14 @@ Source: the connect handler of the reference node, 2026, which chooses them each
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
 from ..spec.address import Address
 from ..spec.point import Point
+from .acl import Acl
+from .pool import Pool
 from .scope import Scope, may_teach, scope_of
 
 #: Points in a nack, and seconds for which they are not chosen anew.
@@ -29,10 +30,14 @@ class Chosen:
     """Points for those who are refused.
 
     Args:
-        choose: gives points to be told, of a number of points and the present.
+        pool: whose points.
+        acl: who is banned; those are not told.
+        tells: whether anybody is told any.
     """
 
-    _choose: Callable[[int, float], tuple[Point, ...]]
+    _pool: Pool[Any]
+    _acl: Acl
+    _tells: bool
     _at: float = attrs.field(default=-math.inf, init=False)
     _points: tuple[Point, ...] = attrs.field(default=(), init=False)
     # Of those, what somebody in a scope is told.
@@ -47,10 +52,18 @@ class Chosen:
     def points(self, to: Address, now: float) -> tuple[Point, ...]:
         """Return points for somebody at an address."""
         if now - self._at >= NACK_FRESH:
-            self._at, self._points = now, self._choose(NACK_POINTS, now)
+            self._at, self._points = now, self._choose(now)
             self._told.clear()
         scope = scope_of(to)
         if scope not in self._told:
             told = (point for point in self._points if may_teach(to, point))
             self._told[scope] = tuple(told)
         return self._told[scope]
+
+    def _choose(self, now: float) -> tuple[Point, ...]:
+        if not self._tells:
+            return ()
+        banned = self._acl.is_banned
+        return self._pool.advertised(
+            NACK_POINTS, banned=lambda point: banned(point.address, now)
+        )

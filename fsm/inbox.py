@@ -84,7 +84,6 @@ class Ready:
 #: Anything that the application pulls.
 Item = Message[M] | Joined | Left | Ready
 
-_NOTHING: Final = 0
 # More than there can be.
 _ANY: Final = 1 << 62
 
@@ -95,17 +94,22 @@ class Inbox(Generic[M]):
     Args:
         limit: messages of one connection stay below it, but one is always taken; None
             for no limit.
+
+    Attributes:
+        emptied: whether the connection of the item that was pulled last has no other.
     """
 
-    __slots__ = ("_boxes", "_limit", "_messages", "_ready")
+    __slots__ = ("_boxes", "_limit", "_others", "_ready", "emptied")
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
         # Only while there is something in them; the first has its turn.
         self._boxes: OrderedDict[int, deque[Item[M]]] = OrderedDict()
-        self._messages: dict[int, int] = {}
+        # Items that are no messages: so few that those cost nothing to be told apart.
+        self._others: dict[int, int] = {}
         # Connections of which it waits that there is room again: once is enough.
         self._ready: dict[int, None] = {}
+        self.emptied = False
 
     def __len__(self) -> int:
         """Connections that have something to be pulled."""
@@ -114,13 +118,14 @@ class Inbox(Generic[M]):
     @property
     def waiting(self) -> int:
         """Messages that wait, of all connections."""
-        return sum(self._messages.values())
+        return sum(map(len, self._boxes.values())) - sum(self._others.values())
 
     def room(self, link: int) -> int:
         """Return how many more messages of a connection are taken."""
         if self._limit is None:
             return _ANY
-        count = self._messages.get(link, _NOTHING)
+        box = self._boxes.get(link)
+        count = 0 if box is None else len(box) - self._others.get(link, 0)
         return max(self._limit - 1 - count, not count)
 
     def holds(self, link: int) -> bool:
@@ -134,53 +139,56 @@ class Inbox(Generic[M]):
             if link in self._ready:
                 return
             self._ready[link] = None
-        box = self._boxes.get(link)
-        if box is None:
-            box = self._boxes[link] = deque()
-        box.append(item)
-        if type(item) is Message:
-            self._messages[link] = self._messages.get(link, _NOTHING) + 1
+        self._box(link).append(item)
+        if type(item) is not Message:
+            self._others[link] = self._others.get(link, 0) + 1
 
     def put_all(self, link: int, peer_id: PeerId, messages: list[M]) -> None:
         """Add messages of one connection, for which there must be room."""
-        box = self._boxes.get(link)
-        if box is None:
-            box = self._boxes[link] = deque()
-        box.extend([Message(link, peer_id, message) for message in messages])
-        self._messages[link] = self._messages.get(link, _NOTHING) + len(messages)
+        self._box(link).extend([Message(link, peer_id, each) for each in messages])
 
     def next(self) -> Item[M] | None:
         """Take the next item, or None."""
-        if not self._boxes:
+        boxes = self._boxes
+        if not boxes:
             return None
-        link, box = next(iter(self._boxes.items()))
+        link = next(iter(boxes))
+        box = boxes[link]
         item = box.popleft()
-        if box:
-            if len(self._boxes) > 1:
-                self._boxes.move_to_end(link)
-        else:
-            del self._boxes[link]
-        if type(item) is Message:
-            self._count_down(link)
-        elif type(item) is Ready:
-            del self._ready[link]
+        if type(item) is not Message:
+            self._forget(item)
+        self.emptied = not box
+        if not box:
+            del boxes[link]
+        elif len(boxes) > 1:
+            boxes.move_to_end(link)
         return item
 
     def purge(self, link: int) -> int:
         """Drop the messages of a connection that we end; return how many."""
         box = self._boxes.get(link)
-        count = self._messages.pop(link, _NOTHING)
-        if box is not None and count:
-            kept = deque(item for item in box if type(item) is not Message)
-            if kept:
-                self._boxes[link] = kept
-            else:
-                del self._boxes[link]
-        return count
-
-    def _count_down(self, link: int) -> None:
-        left = self._messages[link] - 1
-        if left:
-            self._messages[link] = left
+        if box is None:
+            return 0
+        kept = deque(item for item in box if type(item) is not Message)
+        if kept:
+            self._boxes[link] = kept
         else:
-            del self._messages[link]
+            del self._boxes[link]
+        return len(box) - len(kept)
+
+    def _box(self, link: int) -> deque[Item[M]]:
+        box = self._boxes.get(link)
+        if box is None:
+            box = self._boxes[link] = deque()
+        return box
+
+    def _forget(self, item: Item[M]) -> None:
+        """Count down what is no message."""
+        link = item.link
+        if type(item) is Ready:
+            del self._ready[link]
+        left = self._others[link] - 1
+        if left:
+            self._others[link] = left
+        else:
+            del self._others[link]

@@ -181,7 +181,7 @@ class Node(Figures[M, Meta]):
         if not self._active:
             return None
         link = self._reception.arrive(remote, now)
-        self._follow(now)
+        self._follow_link(now)
         return link
 
     def accept_failed(self, error: int, now: float) -> None:
@@ -193,7 +193,7 @@ class Node(Figures[M, Meta]):
     def link_made(self, link: int, now: float) -> None:
         """Take note that a dial has succeeded."""
         self._reception.made(link, now)
-        self._follow(now)
+        self._follow_link(now)
 
     def link_lost(
         self,
@@ -205,7 +205,7 @@ class Node(Figures[M, Meta]):
         """Take note that a dial has failed, a socket broke, or a Close is done."""
         self._traffic.lost(link, error, now, direction)
         self._reception.attend(link, now)
-        self._follow(now)
+        self._follow_link(now)
 
     def receive_data(
         self, link: int, data: bytes | bytearray | memoryview, now: float
@@ -213,13 +213,13 @@ class Node(Figures[M, Meta]):
         """Take bytes of theirs, at most `read_allowance`; ``b""`` is their end."""
         self._traffic.receive_data(link, data, now)
         self._reception.attend(link, now)
-        self._follow(now)
+        self._follow_link(now)
 
     def writable(self, link: int, now: float) -> None:
         """Take note that a socket that took no more takes bytes again."""
         self._traffic.writable(link)
         self._reception.attend(link, now)
-        self._follow(now)
+        self._follow_link(now)
 
     def receive_datagram(self, data: bytes, source: Address, now: float) -> None:
         """Take a datagram from the local network."""
@@ -373,7 +373,7 @@ class Node(Figures[M, Meta]):
         """Return bytes for one `Write`, in pieces; see `Solo.pieces_to_send`."""
         pieces = self._traffic.pieces_to_send(link, room, now)
         self._reception.attend(link, now)
-        self._follow(now)
+        self._follow_link(now)
         return pieces
 
     def data_to_send(self, link: int, room: int, now: float) -> bytes:
@@ -392,11 +392,11 @@ class Node(Figures[M, Meta]):
     def receive(self) -> Item[M] | None:
         """Return what the application is told next, or None."""
         item = self._inbox.next()
-        if item is None or self._inbox.holds(item.link):
+        if item is None or not self._inbox.emptied:
             return item  # there is time to fill its queue when that is empty
         if item.link in self._reception.attempts:
-            self._reception.attend(item.link, self._now)
-            self._follow(self._now)
+            self._reception.pulled(item.link, self._now)
+            self._follow_link(self._now)
         return item
 
     def next_event(self) -> PoolEvent | None:
@@ -410,12 +410,18 @@ class Node(Figures[M, Meta]):
 
     # -- what follows ------------------------------------------------------------------
 
+    def _follow_link(self, now: float) -> None:
+        """Do as `_follow` after what has changed no worker."""
+        self._now = now
+        if self._reception.facts or self.pool.news != self._news:
+            self._follow(now)
+
     def _follow(self, now: float) -> None:
         """Move what has happened between the parts, until nothing is left to move."""
         self._now = now
-        facts, upkeeper = self._reception.facts, self.maintenance
-        answerer = self._answerer
-        while facts or self.pool.news != self._news or upkeeper.busy or answerer.busy:
+        upkeeper, answerer = self.maintenance, self._answerer
+        facts, pool = self._reception.facts, self.pool
+        while facts or pool.news != self._news or upkeeper.busy or answerer.busy:
             self._tell_all(now)
             self._maintain(now)
             self._answer(now)

@@ -119,7 +119,7 @@ class Reception(Generic[M, Meta]):
         self.events = self.pool.events
         self.places = Places(runner=self._local.runner)
         self._pending = Counts(limits.max_incoming_connections)
-        self.chosen = Chosen(self._choose)
+        self.chosen = Chosen(self.pool, self.acl, self._settings.discovers)
         self._accepts = Ration(ACCEPT_RATE, ACCEPT_BURST, ACCEPT_PREFIXES)
 
     def next_fact(self) -> Fact[Meta] | None:
@@ -260,6 +260,14 @@ class Reception(Generic[M, Meta]):
         if attempt.state is State.GONE and not attempt.told:
             del self.attempts[link]
             self.traffic.drop(link)
+
+    def pulled(self, link: int, now: float) -> None:
+        """See to a link of which the application has pulled all that was there."""
+        line = self.traffic.lines[link]
+        if line.connection.is_calm and not line.paused:
+            self.fill(link)  # nothing else can follow
+        else:
+            self.attend(link, now)
 
     def fill(self, link: int) -> None:
         """Move messages to where the application pulls them, as many as may wait."""
@@ -436,14 +444,6 @@ class Reception(Generic[M, Meta]):
                 self.facts.append(Taught(point.address, peer.peer_id, others))
 
     # -- aside -------------------------------------------------------------------------
-
-    def _choose(self, most: int, now: float) -> tuple[Point, ...]:
-        """Return points that anybody may be told."""
-        if not self._settings.discovers:
-            return ()
-        return self.pool.advertised(
-            most, banned=lambda point: self.acl.is_banned(point.address, now)
-        )
 
 
 #: What their bytes were if they were no message.

@@ -172,7 +172,7 @@ def _faults_of_memory(host: Host) -> Iterator[str]:
     kept = {
         "the pool": node.pool.running,
         "the timers": node._traffic.timers._armed,
-        "the inbox's counts": node._inbox._messages,
+        "the inbox's counts": node._inbox._others,
         "the seats": node._reception._pending._key_of,
         "the talks": node._answerer._talks,
         "the talks' timers": node._answerer._timers._armed,

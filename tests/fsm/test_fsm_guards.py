@@ -33,7 +33,7 @@ from tezos_p2p.fsm.answerer import (
     Facts,
     Reply,
 )
-from tezos_p2p.fsm.inbox import Inbox, Message
+from tezos_p2p.fsm.inbox import Inbox, Left, Message, Ready
 from tezos_p2p.fsm.machine import LocalProtocolError
 from tezos_p2p.fsm.maintenance import AT_ONCE, PATIENCE, Ask, Bounds, Fill, Maintenance
 from tezos_p2p.fsm.peer import PeerInfo
@@ -49,7 +49,7 @@ from tezos_p2p.spec.limits import Limits
 from tezos_p2p.spec.message import Advertise, Bootstrap, SwapAck, SwapRequest
 from tezos_p2p.spec.motive import Motive
 from tezos_p2p.spec.point import ConnectionId, Point
-from tezos_p2p.spec.reasons import Disconnection
+from tezos_p2p.spec.reasons import UNKNOWN, Disconnection
 from tezos_p2p.spec.version import SANDBOX
 
 
@@ -579,7 +579,47 @@ def test_an_inbox_without_a_limit_takes_all_and_keeps_nothing_behind() -> None:
         box.put(Message(1, peer(1), number))
     pulled = [box.next() for _ in range(100)]
     assert [each.message for each in pulled if isinstance(each, Message)] == [*range(100)]
-    assert (box.next(), len(box), box._messages) == (None, 0, {})
+    assert (box.next(), len(box), box.waiting) == (None, 0, 0)
+
+
+def test_an_inbox_tells_messages_from_what_else_waits() -> None:
+    box: Inbox[int] = Inbox(4)
+    over = Left(1, peer(1), UNKNOWN)
+    for item in (Ready(1, peer(1)), Message(1, peer(1), 5), over):
+        box.put(item)
+    assert (box.waiting, box.room(1), box._others) == (1, 2, {1: 2})
+    assert box.next() == Ready(1, peer(1))
+    assert (box.emptied, box._others) == (False, {1: 1})
+    assert box.purge(1) == 1
+    assert (box.next(), box.emptied, box._others) == (over, True, {})
+    assert box.purge(1) == 0
+
+
+def test_who_watches_attempts_is_told_of_each_step() -> None:
+    seen: list[State] = []
+    places = Places(watch=lambda attempt: seen.append(attempt.state))
+    pool = Pool[float](Limits(), lambda: 1.0, lambda score: score, lambda: 0.0)
+    attempt = Attempt(1, True, Point(Address.parse("9.9.9.9"), 1), pool, places)
+    attempt.arrive()
+    attempt.lost(0.0)
+    assert seen == [State.HANDSHAKING, State.LEAVING, State.GONE]
+
+
+def test_an_operators_lists_are_the_access_lists() -> None:
+    acl = Acl(Limits())
+    pool = Pool[float](Limits(), lambda: 1.0, lambda score: score, lambda: 0.0)
+    steward, where = Steward(pool, acl, {}), Address.parse("9.9.9.9")
+    steward.allow(where)
+    assert acl.is_exempt(where)
+    assert not acl.greylist(where, 0.0)
+    steward.disallow(where)
+    assert acl.greylist(where, 0.0)
+    acl.ban(Address.parse("8.8.8.8"))
+    steward.clear_greylists()
+    assert not acl.is_banned(where, 0.0)
+    assert acl.is_banned(Address.parse("8.8.8.8"), 0.0)
+    steward.clear()
+    assert not acl.is_banned(Address.parse("8.8.8.8"), 0.0)
 
 
 def test_what_a_configuration_trusts_stays_banned_if_an_operator_has_banned_it() -> None:

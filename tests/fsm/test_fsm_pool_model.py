@@ -8,6 +8,7 @@ prefix but those that are listed here.
 from __future__ import annotations
 
 import math
+import os
 import random
 from typing import Any
 
@@ -880,5 +881,7 @@ class Tables(RuleBasedStateMachine):
 
 TestTablesBesideTheModel = Tables.TestCase
 TestTablesBesideTheModel.settings = settings(
-    max_examples=300, stateful_step_count=60, deadline=None
+    max_examples=300 if os.environ.get("TEZOS_P2P_LONG") else 80,
+    stateful_step_count=60,
+    deadline=None,
 )

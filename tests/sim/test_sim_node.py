@@ -85,6 +85,23 @@ def test_what_happens_is_told_to_observers():
     }
 
 
+def test_a_node_says_whether_there_is_anything_to_do():
+    met = pair()
+    node, now = met.one.node, met.sim.now
+    assert not node.due
+    assert not node.pending
+    node.send(identity(1).peer_id, b"hello", now)
+    assert node.due
+    while node.next_command() is not None:
+        pass
+    assert not node.due
+    met.sim.do(met.other, lambda it: it.broadcast(b"to all", now))
+    met.one.pulls = False
+    met.sim.run(1.0)
+    assert not node.due
+    assert node.pending
+
+
 def test_a_message_to_nobody_is_the_callers_mistake():
     met = pair()
     with pytest.raises(LocalProtocolError, match="send"):
