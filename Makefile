@@ -34,14 +34,15 @@ demo: $(VENV)/node
 test: $(VENV)/test
 	$(BIN)/python -m pytest $(LENGTHY)
 	$(BIN)/python -m pytest --cov --cov-report=term -n 2 --dist loadfile \
-		--max-worker-restart 0 $(LENGTHY:%=--ignore %)
+		--no-loadscope-reorder --max-worker-restart 0 $(LENGTHY:%=--ignore %)
 
 test-extra: $(VENV)/test
 	$(BIN)/python tests/extra/run.py
 
 test-long: $(VENV)/test
 	TEZOS_P2P_LONG=1 $(BIN)/python -m pytest -n 0 -o timeout=1200 \
-		tests/io/test_io_nodes_long.py tests/io/test_io_record_daemon.py
+		tests/io/test_io_nodes_long.py tests/io/test_io_record_daemon.py \
+		tests/fsm/test_fsm_pool_model.py tests/explore
 
 check: $(VENV)/dev
 	$(BIN)/ruff check

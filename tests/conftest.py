@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # `from vectors import ...` from any folder of tests.
@@ -16,8 +18,25 @@ if _HERE not in sys.path:
 # No check looks at the clock: a busy machine must not fail a test either.
 settings.register_profile(
     "deterministic",
+    # Of tests that do not say how many: fewer where the same was tried before.
+    max_examples=int(os.environ.get("TEZOS_P2P_EXAMPLES", "100")),
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("deterministic")
+
+
+#: Folders whose tests are claimed to cover the core; tracing the others finds no line
+#: more, and takes longer than they do.
+_COVERING = tuple(Path(__file__).parent / name for name in ("fsm", "sim", "spec"))
+#: Files of few tests that take long: whoever got one of them last would be waited for.
+_FIRST = ("test_sim_hour", "test_explore_node", "test_explore_connection")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long; measure coverage by what is there to test the core."""
+    items.sort(key=lambda item: item.path.stem not in _FIRST)
+    for item in items:
+        if not any(item.path.is_relative_to(folder) for folder in _COVERING):
+            item.add_marker(pytest.mark.no_cover)

@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
 FIGURES = pytest.StashKey[list[str]]()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave explorations out of the coverage: the other tests take every branch.
-
-    Hundreds of thousands of steps take ten times as long while lines are counted.
-    """
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker("no_cover")
 
 
 @pytest.fixture(scope="session")

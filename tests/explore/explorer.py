@@ -27,14 +27,34 @@ order in which the world names them, and no set is iterated.
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from enum import Enum
 from types import NoneType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, TypeVar
 
 import attrs
+
+T = TypeVar("T")
+
+# -- which worlds ----------------------------------------------------------------------
+
+
+def without_large(worlds: Mapping[str, T], *large: str) -> dict[str, T]:
+    """Leave out worlds that take long, unless everything was asked for.
+
+    Raises:
+        KeyError: there is no such world.
+    """
+    kept = dict(worlds)
+    for name in large:
+        world = kept.pop(name)
+        if os.environ.get("TEZOS_P2P_LONG"):
+            kept[name] = world
+    return kept
+
 
 # -- worlds ----------------------------------------------------------------------------
 

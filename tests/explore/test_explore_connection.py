@@ -51,7 +51,7 @@ import pytest
 from connection_end import End
 from connection_setting import KEYED, LEFT_OUT, Rules, look_at
 from connection_world import ConnectionWorld, both_open, from_the_start
-from explorer import Graph, Violated, check_slots, explore
+from explorer import Graph, Violated, check_slots, explore, without_large
 from handshake_world import TICK
 
 from tezos_p2p.fsm.connection import Connection
@@ -67,7 +67,7 @@ BOTH: Final = ("close", "drain")
 RESET: Final = ((errno.ECONNRESET, "READ"),)
 LOST: Final = (*RESET, (errno.ETIMEDOUT, "READ"), (errno.EHOSTUNREACH, "WRITE"))
 
-WORLDS: Final[dict[str, Rules]] = {
+_ALL: Final[dict[str, Rules]] = {
     "open, no limits": Rules(closes=(BOTH, DRAIN)),
     "open, one message fills": Rules(work=1, waiting=(256, 464), closes=(BOTH, BOTH)),
     "open, streams are lost": Rules(
@@ -157,6 +157,7 @@ WORLDS: Final[dict[str, Rules]] = {
         most=(1, 0), work=1, refuses=True, half=2, lazy=True, closes=(DRAIN, ())
     ),
 }
+WORLDS: Final = without_large(_ALL, "open, cut anywhere")
 #: Small enough to be explored again and again.
 SMALL: Final = (
     "from the start",
