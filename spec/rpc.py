@@ -14,6 +14,8 @@ address            IPv6 text always, ``::ffff:127.0.0.1`` for IPv4
 `Int64`            decimal string
 `Score`            number, without a point if it is whole
 chain name         string; if it is no UTF-8, ``{"invalid_utf8_string": [byte, ...]}``
+rate               int31: a faster one is written as the largest
+port, version      uint16
 field with ``?``   left out when there is nothing to say, never null
 =================  =====================================================================
 

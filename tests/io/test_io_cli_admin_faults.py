@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
 import subprocess
@@ -53,6 +54,14 @@ def bad_request(text):
     return chunked(text, status="400 Bad Request", kind="text/plain")
 
 
+def full_stat(old, new):
+    """An answer that is right but for one field."""
+    text = json.dumps(FULL_STAT_2026, separators=(",", ":"))
+    changed = re.sub(old, new, text, count=1)
+    assert changed != text
+    return answer(changed)
+
+
 FAULTS = [
     ("closed", closing(), "the connection was closed unanswered"),
     ("no-http", closing(b"SSH-2.0-OpenSSH_9.2\r\n"), "the answer is not HTTP: "),
@@ -86,6 +95,22 @@ FAULTS = [
     ("number", answer("9" * 10_000), "the answer: not JSON: "),
     ("shape", answer('{"stat":7}'), "the answer"),
     ("list", answer("[]"), "the answer"),
+    (
+        "rate",
+        full_stat(r'(?<="current_inflow":)\d+', "1" + "0" * 400),
+        "a number from -1073741824 to 1073741823 wanted",
+    ),
+    (
+        "port",
+        full_stat(r'(?<="remote_socket_port":)\d+', "99999999"),
+        "a number from 0 to 65535 wanted",
+    ),
+    (
+        # A number is not as many zero bytes.
+        "name",
+        full_stat(r'(?<="chain_name":)"\w+"', '{"invalid_utf8_string":4000000000}'),
+        "a string wanted, or the bytes of one",
+    ),
     (
         "redirect",
         b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\n"
