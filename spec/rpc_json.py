@@ -94,6 +94,11 @@ def _within(bounds: range) -> Callable[[object, object], int]:
     return read
 
 
+def _octet(value: object) -> int:
+    return _OCTET_IN(value, int)
+
+
+_OCTET_IN: Final = _within(range(256))
 _INT31_IN: Final = _within(_INT31)
 _UINT16_IN: Final = _within(_UINT16)
 
@@ -125,12 +130,13 @@ def _chain_name_in(value: Any, _: object) -> str:
     except (TypeError, KeyError):
         found = None
     # A number alone would make `bytes` as many zeros.
-    if not isinstance(found, list) or len(cast("list[Any]", found)) > _NAME_MAX:
+    octets = cast("list[object]", found) if isinstance(found, list) else [None]
+    if len(octets) > _NAME_MAX:
         raise ValueError(_NO_NAME)
-    octets = cast("list[Any]", found)
-    if not all(type(each) is int and 0 <= each <= 255 for each in octets):
-        raise ValueError(_NO_NAME)
-    return bytes(octets).decode("latin-1")
+    try:
+        return bytes(map(_octet, octets)).decode("latin-1")
+    except (TypeError, ValueError):
+        raise ValueError(_NO_NAME) from None
 
 
 def _chain_name_out(value: str) -> str | dict[str, list[int]]:

@@ -1,7 +1,7 @@
 """Every request that the interface answers, of both generations, as data.
 
 The same table finds who answers a request, says what methods a path has, and is what
-``/openapi.json`` and the ``/describe`` of 2019 show.
+``/openapi.json`` and ``/describe`` show.
 
 =======================  ===============================================================
 what is asked wrongly    answer
@@ -110,6 +110,7 @@ class Route:
 _MONITOR: Final = Query("monitor", "flag", "go on with what happens from now on")
 _KEEP_BANS: Final = Query("keep_bans", "flag", "leave those that are for good; ours")
 _WAIT: Final = Query("wait", "flag", "let what is queued leave first")
+_RECURSE: Final = Query("recurse", "flag", "and all that is below")
 _TIMEOUT: Final = Query("timeout", "timespan", "seconds to wait, 10 if left out")
 _PEER_FILTER: Final = Query(
     "filter", "filter", "only those", ("accepted", "running", "disconnected")
@@ -208,6 +209,17 @@ ROUTES: Final = (
     Route("GET", _at("/openapi.json"), "openapi", "This interface.", dict[str, Any]),
 )
 # fmt: on
+
+#: Where a description of what is at any path is found, at that path below it.
+DESCRIBE: Final = Route(
+    "GET",
+    _at("/describe"),
+    "describe",
+    "What is at a path.",
+    dict[str, Any],
+    query=(_RECURSE,),
+    absent=True,
+)
 
 
 # -- finding ---------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from ...spec.rpc import Generation
 from ...spec.shell import SHELL_CODEC
 from ...spec.version import Network
 from ..admin.guard import AclError, Policy, read_acl
-from ..admin.server import Door, open_doors
+from ..admin.server import Door, open_doors, unmatched
 from ..config import Flags, load_config, load_config_file, local_part, settings_part
 from ..daemon import Daemon, split_names
 from ..data_dir import DataDir
@@ -58,6 +58,7 @@ _SEEDS: Final = {"mainnet": ("boot.tzinit.org", "boot.tzboot.net", "boot.tzbeta.
 HOME: Final = Path("~/.tezos-p2p")
 #: What differs from the reference's defaults: only this machine can dial us.
 _HERE: Final = {"listen-addr": "127.0.0.1:9732"}
+_UNUSED: Final = "the admin interface does not listen at this address: it has no effect"
 
 
 def _check_addresses(texts: tuple[str, ...]) -> None:
@@ -144,9 +145,12 @@ def run(
             metrics = listen_for_metrics(map(parse_metrics_addr, metrics_addr))
             for each in metrics:
                 doors.enter_context(each)
-            rpc = _open_rpc(rpc_addr, _acl(files), rpc_host)
+            acl = _acl(files)
+            rpc = _open_rpc(rpc_addr, acl, rpc_host)
             for rpc_door in rpc:
                 doors.callback(rpc_door.close)
+            for name in unmatched(acl, rpc) if rpc else ():
+                log.warning("configuration", what=f"{files.config}: {name}: {_UNUSED}")
             identity = identity_in(files, config.p2p.expected_proof_of_work)
             seeds = _SEEDS.get(network, ())
             daemon = make_daemon(

@@ -12,7 +12,7 @@ from admin_suite import DRIVERS, LIMIT, Stream, hosted, neighbour
 from node_suite import identity_of
 
 from tezos_p2p.io.admin.openapi import schema
-from tezos_p2p.io.admin.routes import G2019, G2026, ROUTES
+from tezos_p2p.io.admin.routes import G2026, ROUTES
 from tezos_p2p.io.rpc import RPC
 from tezos_p2p.spec import rpc
 from tezos_p2p.spec.point import Point
@@ -328,9 +328,10 @@ def test_documents_about_itself():
         assert found["network_version"]["chain_name"] == "TEZOS"
 
 
-def test_the_client_of_2019_is_told_of_the_services():
-    with hosted("asyncio", 39, Generation.G2019) as ours:
-        tree = ours.get("/describe/network?recurse=yes")
+@pytest.mark.parametrize("generation", list(Generation))
+def test_the_reference_s_clients_are_told_of_the_services(generation):
+    with hosted("asyncio", 39, generation) as ours:
+        tree = ours.get("/describe?recurse=yes")
         found: set[tuple[str, str]] = set()
 
         def walk(place):
@@ -353,9 +354,7 @@ def test_the_client_of_2019_is_told_of_the_services():
 
         walk(tree)
         assert found == {
-            (each.method, "/".join(each.path))
-            for each in ROUTES
-            if G2019 in each.of and each.path[0] == "network"
+            (each.method, "/".join(each.path)) for each in ROUTES if generation in each.of
         }
         one = ours.get("/describe/network/self?recurse=no")
         assert one["static"]["get_service"]["path"] == ["network", "self"]
@@ -365,6 +364,10 @@ def test_the_client_of_2019_is_told_of_the_services():
             status, headers, body = ours.call("GET", f"{path}?recurse=no")
             assert (status, headers["content-length"], body) == (404, "0", b"")
             assert headers["content-type"] == "application/json"
+        below = ours.get("/describe/network?recurse=no")
+        assert below == {"static": {}}
+        assert ours.call("PUT", "/describe/network/self")[0] == 405
+        assert ours.call("GET", "/describe?recurse=yes&recurse=yes")[0] == 400
 
 
 def test_requests_may_come_one_behind_the_other():

@@ -468,6 +468,20 @@ def test_pages_in_browsers_ask_nothing_in_the_form_of_2019():
                 status, headers, _ = ours.call(route.method, path, b"{}", origin="null")
                 assert status == 403, path
                 assert headers["x-ocaml-resto-cors-error"] == "cross-site request"
+        for path in ("/describe", "/describe/network/self?recurse=no"):
+            assert ours.call("GET", path)[0] == 200
+            assert ours.call("GET", path, origin="http://evil")[0] == 403
+
+
+@pytest.mark.parametrize("generation", [G2019, G2026])
+def test_an_access_list_is_kept_to_by_descriptions_too(generation):
+    acl = [{"address": "127.0.0.1", "whitelist": ["GET /network/**"]}]
+    with hosted("asyncio", 75, generation, policies=read_acl(acl)) as ours:
+        assert ours.call("GET", "/network/self")[0] == 200
+        for path in ("/describe", "/describe/network/self?recurse=no"):
+            status, headers, body = ours.call("GET", path)
+            assert (status, body) == (401, b"")
+            assert headers["content-type"] == "application/json"
 
 
 def test_an_access_list_is_kept_to():
