@@ -281,7 +281,10 @@ class RpcJson:
         return data
 
     def _peer_event_out(self, event: PeerEvent) -> dict[str, Any]:
-        return peer_event_json(event, self._write_time(event.at))
+        data = peer_event_json(event, self._write_time(event.at))
+        if event.kind is PeerEventKind.DISCONNECTION:
+            data["kind"] = PeerEventKind.EXTERNAL_DISCONNECTION.name.lower()
+        return data
 
     def _make(self) -> cattrs.Converter:
         made = CONVERTER.copy(forbid_extra_keys=False)

@@ -292,11 +292,7 @@ class Router:
             return PeerId.parse(text) if kind == PEER else Point.parse(text)
         except ValueError as exc:
             why = self._why(kind, text, exc)
-        where, name = "/".join(path), kind[1:-1]
-        raise BadRequest(
-            f'Failed to parsed an argument in path. After "{where}", the value "{why}" '
-            f'is not acceptable for type "{name}"'
-        )
+        raise BadRequest(unacceptable("/".join(path), why, kind))
 
     def _why(self, kind: str, text: str, exc: ValueError) -> str:
         if kind == PEER:
@@ -310,12 +306,22 @@ class Router:
         return "P2p_point.of_string" if port.isdecimal() else "int_of_string"
 
 
+def unacceptable(path: str, why: str, kind: str) -> str:
+    """Return what is said of an argument in a path that does not do."""
+    return (
+        f'Failed to parsed an argument in path. After "{path}", the value "{why}" '
+        f'is not acceptable for type "{kind[1:-1]}"'
+    )
+
+
 # -- queries ---------------------------------------------------------------------------
 
 _TRUE: Final = ("", "true", "t", "yes", "y")
 _FALSE: Final = ("false", "f", "no", "n")
 _FALSE_2019: Final = ("no", "false")
-_SPAN: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{0,12})?(?:[eE][+-]?[0-9]{1,3})?")
+_SPAN: Final = re.compile(
+    r"(?:[0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})(?:[eE][+-]?[0-9]{1,3})?"
+)
 
 
 def read_query(

@@ -136,7 +136,7 @@ def test_queries_that_say_nothing(ours, query, phrase):
 
 @pytest.mark.parametrize(
     "timeout",
-    ["abc", "inf", "nan", "-1", "1e999", "601", "1_0", "0x10", "", "%20", "1e3"],
+    ["abc", "inf", "nan", "-1", "1e999", "601", "1_0", "0x10", "", "%20", "1e3", "."],
 )
 def test_timeouts_are_finite_and_not_long(ours, timeout):
     path = f"/network/points/127.0.0.1:9?timeout={timeout}"
