@@ -216,12 +216,15 @@ def test_a_client_that_goes_while_it_waits_leaves_nothing(driver):
     with hosted(driver, 31) as ours, socket.create_server(("127.0.0.1", 0)) as silent:
         point = f"127.0.0.1:{silent.getsockname()[1]}"
         sock = socket.create_connection(("127.0.0.1", ours.port), LIMIT)
-        head = f"PUT /network/points/{point}?timeout=0.3 HTTP/1.1\r\n"
+        head = f"PUT /network/points/{point}?timeout=600 HTTP/1.1\r\n"
         rest = f"host: 127.0.0.1:{ours.port}\r\ncontent-length: 0\r\n\r\n"
         sock.sendall((head + rest).encode())
         pending(lambda: ours.ask(lambda core, _: len(core)), lambda links: links == 1)
+        began = time.monotonic()
         sock.close()
         pending(lambda: ours.ask(lambda core, _: len(core)), lambda links: links == 0)
+        # The client's end has done that, and not a deadline of the dial or a handshake.
+        assert time.monotonic() - began < 3.0
         pending(lambda: ours.node._observers, lambda found: not found)
 
 

@@ -270,6 +270,41 @@ def test_a_huge_body_is_not_read_to_its_end(ours):
         assert got == b"" or got.startswith(b"HTTP/1.1 413 ")
 
 
+def test_who_sends_too_much_is_told_before_it_is_cut(modern):
+    """What was not read has the system throw away what was written."""
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", modern.port), LIMIT) as sock:
+            head = "PUT /network/points/127.0.0.1:9 HTTP/1.1\r\n"
+            head += f"host: 127.0.0.1:{modern.port}\r\ncontent-length: 1000000\r\n\r\n"
+            sock.sendall(head.encode() + bytes(1_000_000))
+            time.sleep(0.02)
+            got = b""
+            while part := sock.recv(65_536):
+                got += part
+        assert got.startswith(b"HTTP/1.1 413 ")
+        assert got.endswith(b"\r\n0\r\n\r\n")
+
+
+def test_what_is_sent_while_an_answer_is_awaited_is_kept(modern):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        socket.create_connection(("127.0.0.1", modern.port), LIMIT) as sock,
+    ):
+        point = f"127.0.0.1:{silent.getsockname()[1]}"
+        host = f"host: 127.0.0.1:{modern.port}\r\n"
+        dial = f"PUT /network/points/{point}?timeout=0.2 HTTP/1.1\r\n{host}"
+        sock.sendall(f"{dial}content-length: 0\r\n\r\n".encode())
+        time.sleep(0.05)
+        for _ in range(2):
+            sock.sendall(f"GET /network/self HTTP/1.1\r\n{host}\r\n".encode())
+        got = b""
+        while got.count(modern.peer_id.encode()) < 2:
+            part = sock.recv(65_536)
+            assert part, got
+            got += part
+        assert got.startswith(b"HTTP/1.1 500 ")
+
+
 def test_a_body_that_is_announced_is_asked_for(modern):
     with socket.create_connection(("127.0.0.1", modern.port), LIMIT) as sock:
         head = f"PATCH /network/peers/{SOMEBODY} HTTP/1.1\r\n"
