@@ -17,6 +17,7 @@ from io_cli_runner import environment
 
 from tezos_p2p.io import admin_client
 from tezos_p2p.io.admin_endpoint import Endpoint
+from tezos_p2p.io.cli import admin_call
 from tezos_p2p.io.cli.start import main
 
 NEW = {"GET /version": value(VERSION_2026)}
@@ -336,17 +337,24 @@ def test_http_on_a_port_of_tls(certificate, capsys):
         ("top --interval 0", "seconds"),
     ],
 )
-def test_wrong_usage_is_one_line_and_2(arguments, said, capsys):
-    assert main(["admin", *arguments.split(" ")]) == 2
+def test_wrong_usage_is_told_as_the_reference_does(arguments, said, capsys):
+    """One line, an empty line, and the usage; 1 for scripts that know its client."""
+    assert main(["admin", *arguments.split(" ")]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert re.fullmatch(r"tezos-p2p: [^\n]+\n", err)
-    assert said in err
+    assert re.match(r"Error:\n  [^\n]+\n\nUsage:\n  tezos-p2p admin ", err)
+    assert said in err.splitlines()[1]
+
+
+def test_the_usage_has_the_options_of_all_commands(capsys):
+    assert main(["admin", "nope"]) == 1
+    usage = capsys.readouterr().err.partition("Options of all commands:\n")[2]
+    assert re.findall(r"^  (--\w+): .+$", usage, re.M) == [*admin_call._BEFORE]
 
 
 def test_wrong_usage_from_the_environment(capsys, monkeypatch):
     monkeypatch.setenv("TEZOS_P2P_ENDPOINT", "ftp://x")
-    assert main(["admin", "p2p", "stat"]) == 2
+    assert main(["admin", "p2p", "stat"]) == 1
     assert "'ftp' is none of http, https and unix" in capsys.readouterr().err
 
 
