@@ -98,13 +98,29 @@ def unmatched(acl: Sequence[Policy], doors: Sequence[Door]) -> list[str]:
     ]
 
 
+def check_place(text: str) -> None:
+    """Check that a text is a place to listen at, as `open_doors` takes it.
+
+    Raises:
+        PointError: it is none.
+    """
+    if not text.startswith(_UNIX):
+        _endpoint(text)
+
+
+def _endpoint(text: str) -> Endpoint:
+    endpoint = Endpoint.parse(text)
+    if endpoint.is_unspecified:
+        port = DEFAULT_PORT if endpoint.port is None else endpoint.port
+        raise PointError(f"{text!r:.80}: say on which address, 127.0.0.1:{port} perhaps")
+    return endpoint
+
+
 def _open(text: str, acl: Sequence[Policy], names: Sequence[str]) -> list[Door]:
     if text.startswith(_UNIX):
         return [_open_path(Path(text.removeprefix(_UNIX)))]
-    endpoint = Endpoint.parse(text)
+    endpoint = _endpoint(text)
     port = DEFAULT_PORT if endpoint.port is None else endpoint.port
-    if endpoint.is_unspecified:
-        raise PointError(f"{text!r:.80}: say on which address, 127.0.0.1:{port} perhaps")
     called = ""
     try:
         points: Sequence[Point] = (endpoint.point(port),)
