@@ -12,16 +12,20 @@ SOURCES := pyproject.toml tests/constraints.txt
 # What measures processes against each other has the machine to itself.
 LENGTHY := tests/io/test_io_nodes_long.py
 
+# Of each form of the interface.
+FUZZ_SECONDS := 60
+
 # Two targets at once would install into one environment at the same time.
 .NOTPARALLEL:
 
-.PHONY: help demo test test-extra test-long check bench docs diagrams clean
+.PHONY: help demo test test-extra test-long fuzz check bench docs diagrams clean
 
 help:
 	@echo "make demo        a network of real nodes forms on loopback, and survives a kill"
 	@echo "make test        the test suite"
 	@echo "make test-extra  the suite again: lowest versions, other Pythons"
 	@echo "make test-long   what tests scale down, in full: minutes, on a quiet machine"
+	@echo "make fuzz        requests made from the admin interface's description, for 2 minutes"
 	@echo "make check       lint, types, import contracts, diagrams, docs, packages"
 	@echo "make bench       benchmarks against their yardsticks"
 	@echo "make docs        the documentation, in docs/_build/html"
@@ -43,6 +47,10 @@ test-long: $(VENV)/test
 	TEZOS_P2P_LONG=1 $(BIN)/python -m pytest -n 0 -o timeout=1200 \
 		tests/io/test_io_nodes_long.py tests/io/test_io_record_daemon.py \
 		tests/fsm/test_fsm_pool_model.py tests/explore
+
+fuzz: .venvs/fuzz/done
+	TEZOS_P2P_FUZZ_SECONDS=$(FUZZ_SECONDS) .venvs/fuzz/bin/python -m pytest -n 0 \
+		tests/io/test_io_admin_fuzz.py
 
 check: $(VENV)/dev
 	$(BIN)/ruff check
@@ -87,6 +95,13 @@ $(VENV)/node: $(VENV)/python $(SOURCES)
 $(VENV)/test: $(VENV)/python $(SOURCES)
 	$(PIP) --editable '.[test]'
 	@touch $@ $(VENV)/node
+
+# Its libraries are many, and nobody else's business.
+.venvs/fuzz/done: $(VENV)/python $(SOURCES)
+	$(BIN)/python -m venv .venvs/fuzz
+	.venvs/fuzz/bin/pip --disable-pip-version-check --quiet install \
+		--constraint tests/constraints.txt --editable '.[test,fuzz]'
+	@touch $@
 
 $(VENV)/dev: $(VENV)/python $(SOURCES)
 	$(PIP) --editable '.[dev]'

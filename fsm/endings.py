@@ -170,9 +170,21 @@ def failed(ending: Ending, kind: ErrorKind, detail: str = "") -> Disconnection:
     """Apply one of the above; without detail, give the same object each time.
 
     Floods end without detail: nothing is made for them.  Hence a proof of work that
-    falls short does not say whose it is, which nothing has proven anyway.
+    falls short does not say whose it is, unless it is of somebody whom we dial.
     """
     return ending(P2pError(kind, detail)) if detail else _plainly(ending, kind)
+
+
+def too_little_work(claimed: PeerId) -> Disconnection:
+    """End because the proof of work of whom we dial falls short.
+
+    Args:
+        claimed: who they say they are; nothing has proven it.
+    """
+    facts = {"peer_id": claimed}
+    return authentication_failed(
+        P2pError(ErrorKind.NOT_ENOUGH_PROOF_OF_WORK, facts=facts)
+    )
 
 
 def met_myself(peer_id: PeerId) -> Disconnection:

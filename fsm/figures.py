@@ -130,7 +130,7 @@ class Figures(Generic[M, Meta]):
                 **full,
                 **{name: bound for name, bound in most.items() if bound is not None},
             },
-            {reason.name: count for reason, count in self.refused.items()},
+            {reason.name.lower(): count for reason, count in self.refused.items()},
             Listed(len(acl.greylisted_addresses(now)), len(acl.greylisted_peers(now))),
             Listed(len(static.banned), len(static.banned_peers)),
         )

@@ -61,6 +61,7 @@ from ..spec.hello import (
     FRAME_MAX_SIZE,
     Ack,
 )
+from ..spec.identity import PeerId
 from ..spec.limits import FRAME_WIRE_MAX, TAG_SIZE
 from ..spec.motive import Motive
 from ..spec.point import Point
@@ -393,7 +394,11 @@ class Handshake:
         message = CONNECTION_MESSAGE.decode(body)
         known = self._local.keys.meet(message.public_key, message.proof_of_work_stamp)
         if isinstance(known, ErrorKind):
-            self._end(endings.failed(endings.authentication_failed, known), now)
+            if known is ErrorKind.NOT_ENOUGH_PROOF_OF_WORK and not self.incoming:
+                why = endings.too_little_work(PeerId.of_key(message.public_key))
+            else:
+                why = endings.failed(endings.authentication_failed, known)
+            self._end(why, now)
             return False
         received = len(body).to_bytes(2, "big") + body
         if self.incoming:

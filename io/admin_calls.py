@@ -24,7 +24,7 @@ Source: an admin client and a node of 2019, observed; the reference's admin inte
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Final, TypeVar, cast
 
 import attrs
@@ -183,9 +183,15 @@ class Admin:
         except (NoSuchService, NotAllowed):
             return None
 
-    async def events(self) -> AsyncGenerator[dict[str, Any]]:
-        """Yield what the node tells of itself from now on, as it is in JSON."""
-        async for document in self.client.documents("/network/log"):
+    async def events(
+        self, on_open: Callable[[], object] = lambda: None
+    ) -> AsyncGenerator[dict[str, Any]]:
+        """Yield what the node tells of itself from now on, as it is in JSON.
+
+        Args:
+            on_open: called when there is a stream.
+        """
+        async for document in self.client.documents("/network/log", on_open):
             event = _object(document)
             if not isinstance(event.get("event"), str):
                 uri = self.client.endpoint.uri("/network/log")

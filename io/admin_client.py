@@ -31,7 +31,7 @@ import errno
 import os
 import socket
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Any, Final
 
 import aiohttp
@@ -122,6 +122,10 @@ class Request:
         return f"{self.method} {self.uri}"
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 @attrs.define(eq=False)
 class Client:
     """Asks one node.  Made by `open_client`.
@@ -161,8 +165,14 @@ class Client:
         ):
             return self._value(request, response, await self._body(request, response))
 
-    async def documents(self, path: str) -> AsyncGenerator[Any]:
+    async def documents(
+        self, path: str, on_open: Callable[[], object] = _nothing
+    ) -> AsyncGenerator[Any]:
         """Yield what a stream tells; it ends when the other end ends it.
+
+        Args:
+            path: with its query.
+            on_open: called when there is a stream.
 
         Raises:
             AdminError: there is no such stream, or it broke.
@@ -178,6 +188,7 @@ class Client:
                         body = await self._body(request, response)
                 self._value(request, response, body)
             _check_type(request, response)
+            on_open()
             async for line in self._lines(request, response):
                 yield _parse(f"{request}: an event", line)
 

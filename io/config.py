@@ -186,6 +186,10 @@ class Flags:
         disable_p2p_maintenance: nobody looks after the number of connections.
         disable_config_validation: rules whose breach hurts only the operator are
             warnings.
+        rpc_addr: where the admin interface listens: HOST[:PORT], port 8732 if none is
+            given, or unix:PATH; several if repeated.
+        metrics_addr: serve metrics for Prometheus on [HOST][:PORT], localhost and 9932
+            unless said otherwise; may be given several times.
     """
 
     net_addr: str | None = None
@@ -205,6 +209,8 @@ class Flags:
     disable_p2p_swap: bool = False
     disable_p2p_maintenance: bool = False
     disable_config_validation: bool = False
+    rpc_addr: tuple[str, ...] = ()
+    metrics_addr: tuple[str, ...] = ()
 
     def layer(self) -> Layer:
         """Return what they say; never raises."""

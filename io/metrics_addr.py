@@ -6,7 +6,6 @@ Source: ``--metrics-addr`` of the reference node, 2026.
 from __future__ import annotations
 
 import contextlib
-import errno
 import socket
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -14,14 +13,12 @@ from typing import Final
 from ..spec.address import PointError
 from ..spec.point import Endpoint, Point
 from .ends import question
-from .sockets import listen_on, point_of, points_of
+from .sockets import listen_on_each, point_of, points_of
 
 #: TCP port, and host, if an address does not say them.
 DEFAULT_PORT: Final = 9932
 DEFAULT_HOST: Final = "localhost"
 _BACKLOG: Final = 16
-#: What a system says that lacks one of the addresses of a name.
-_LACKING: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 def parse_metrics_addr(text: str) -> Endpoint:
@@ -51,21 +48,11 @@ def listen_for_metrics(endpoints: Iterable[Endpoint]) -> list[socket.socket]:
     with contextlib.ExitStack() as stack:
         doors: list[socket.socket] = []
         for endpoint in endpoints:
-            lacking: OSError | None = None
-            found = 0
-            for point in _points(endpoint):
-                try:
-                    door = listen_on(point, _BACKLOG)
-                except OSError as exc:
-                    if exc.errno not in _LACKING:
-                        raise OSError(exc.errno, f"metrics: {exc.strerror}") from None
-                    lacking = exc
-                else:
-                    doors.append(stack.enter_context(door))
-                    found += 1
-            if not found:
-                why = "no address" if lacking is None else lacking.strerror
-                raise OSError(errno.EADDRNOTAVAIL, f"metrics: {why}")
+            try:
+                found = listen_on_each(_points(endpoint), _BACKLOG)
+            except OSError as exc:
+                raise OSError(exc.errno, f"metrics: {exc.strerror}") from None
+            doors += [stack.enter_context(door) for door in found]
         stack.pop_all()
         return doors
 

@@ -6,7 +6,8 @@ request``.  Nothing can be changed over it.
 ==================  ===================================================================
 bound               value
 ==================  ===================================================================
-connections         `CONNECTIONS_MAX` at once; more are closed unheard
+connections         `CONNECTIONS_MAX` at once; then the oldest goes that has not asked
+                    yet, or if all have, who comes is closed unheard
 bytes of one        `REQUEST_MAX`, head and body; more, and it is closed
 time of one         `SECONDS_MAX` from its first byte to its last, however slow it is;
                     one request each
@@ -64,6 +65,7 @@ class _Connection(web.RequestHandler):
         super().__init__(manager, **more)
         self._server = server
         self._heard = 0
+        self.asked = False
         self._deadline: asyncio.TimerHandle | None = None
         self._stream: asyncio.Transport | None = None
 
@@ -81,7 +83,12 @@ class _Connection(web.RequestHandler):
         self._heard += len(data)
         if self._heard <= REQUEST_MAX:
             super().data_received(data)
-        elif self._stream is not None:
+        else:
+            self.cut()
+
+    def cut(self) -> None:
+        """End it at once."""
+        if self._stream is not None:
             self._stream.abort()
 
     def handle_error(
@@ -118,7 +125,7 @@ class MetricsServer:
     ) -> None:
         self._exposition = exposition
         self._measure = measure
-        self._open: set[_Connection] = set()
+        self._open: dict[_Connection, None] = {}
         self._text = b""
         self._made = -FRESH
 
@@ -152,15 +159,22 @@ class MetricsServer:
     def takes_in(self, connection: _Connection) -> bool:
         """Count one more connection, if there is a place for it."""
         if len(self._open) >= CONNECTIONS_MAX:
-            return False
-        self._open.add(connection)
+            # In order of arrival.
+            old = next((each for each in self._open if not each.asked), None)
+            if old is None:
+                return False
+            self.forget(old)
+            old.cut()
+        self._open[connection] = None
         return True
 
     def forget(self, connection: _Connection) -> None:
         """Take note that a connection is over."""
-        self._open.discard(connection)
+        self._open.pop(connection, None)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        assert isinstance(request.protocol, _Connection)
+        request.protocol.asked = True
         if request.method == "GET" and request.path == "/metrics":
             return self._metrics()
         return _response(400, "Bad request")

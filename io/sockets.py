@@ -109,6 +109,37 @@ def listen_on(point: Point, backlog: int) -> socket.socket:
     return sock
 
 
+#: What a system says that lacks one of the addresses of a name.
+_LACKING: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+
+
+def listen_on_each(points: Iterable[Point], backlog: int) -> list[socket.socket]:
+    """Return sockets that listen on all points of a name, all on the first one's port.
+
+    One that this system does not have is left out, if another is there.
+
+    Raises:
+        OSError: it cannot; the message names the point.
+    """
+    lacking: OSError | None = None
+    with contextlib.ExitStack() as stack:
+        found: list[socket.socket] = []
+        for point in points:
+            port = point_of(found[0].getsockname()).port if found else point.port
+            try:
+                sock = listen_on(Point(point.address, port), backlog)
+            except OSError as exc:
+                if exc.errno not in _LACKING:
+                    raise
+                lacking = exc
+            else:
+                found.append(stack.enter_context(sock))
+        if not found:
+            raise lacking or OSError(errno.EADDRNOTAVAIL, "there is no address")
+        stack.pop_all()
+        return found
+
+
 def listen_at(where: Point | str, limits: Limits | None) -> socket.socket:
     """Return a socket that listens on a point, or on what a text says; port 9732 if none.
 

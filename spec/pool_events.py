@@ -488,6 +488,10 @@ UNNUMBERED: Final[tuple[type[PoolEvent], ...]] = (MaintenanceStarted, Maintenanc
 _BY_NAME: Final = {kind.name: kind for kind in (*POOL_EVENTS, *UNNUMBERED)}
 
 
+#: Events of greater tags, and those without one, are younger than 2019.
+LAST_TAG_2019: Final = 21
+
+
 class PointEventKind(enum.Enum):
     """What happened at a point; the order is that of the numbers."""
 

@@ -14,6 +14,8 @@ address            IPv6 text always, ``::ffff:127.0.0.1`` for IPv4
 `Int64`            decimal string
 `Score`            number, without a point if it is whole
 chain name         string; if it is no UTF-8, ``{"invalid_utf8_string": [byte, ...]}``
+rate               int31: a faster one is written as the largest
+port, version      uint16
 field with ``?``   left out when there is nothing to say, never null
 =================  =====================================================================
 
@@ -44,8 +46,11 @@ object             fields
 
 The 2019 form has no counters ``checkpoint``, ``protocol_branch`` and
 ``predecessor_header`` in ``peer_metadata``, and calls the events 4 to 6 of a point
-``rejecting_request``: its clients know no other name.  Read are both.  Of what others
-answer unknown fields are passed over; of what a client tells a node they are faults.
+``rejecting_request``: its clients know no other name.  Events of a peer say
+``external_disconnection`` whoever has ended the connection, in both forms, as the
+reference does; in the form of 2026 those of its point tell.  Read are all names.  Of what
+others answer unknown fields are passed over; of what a client tells a node they are
+faults.
 
 Source: the admin interface of the reference node, 2019 and 2026; answers of a running
 node of 2019.

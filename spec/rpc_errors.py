@@ -8,7 +8,8 @@ peer_banned                   peer
 rejected                      peer_id, motive; 2019: only ``peer id``
 rejected_by_nack              motive, alternative_points?; 2019: it is
                               rejected_socket_connection without fields
-rejected_no_common_protocol   announced_version, if they have announced one
+rejected_no_common_protocol   announced_version
+not_enough_proof_of_work      peer_id; 2019: ``peer id``.  Who they claim to be
 myself                        connection_id; 2019: ``connection id``
 identity_check_failure        point, expected_peer_id, received_peer_id; 2019: a failure
 connection_failed             none; 2019: connection_refused, or what the system says
@@ -16,8 +17,6 @@ Timeout                       none; the only one of kind ``temporary`` that has 
 ============================  ==========================================================
 
 What has no error of its own is ``{"kind": "temporary", "id": "failure", "msg": TEXT}``.
-A proof of work that falls short does not say whose it was: nobody has proven that.
-
 Source: the error registrations of the reference node, 2019 and 2026; errors written by a
 running node of 2019.
 """
@@ -88,6 +87,11 @@ def error_of(error: P2pError, point: Point, form: RpcJson) -> RpcError:
         case ErrorKind.REJECTED_NO_COMMON_PROTOCOL:
             if "announced_version" in facts:
                 fields = {"announced_version": form.data(facts["announced_version"])}
+        case ErrorKind.NOT_ENOUGH_PROOF_OF_WORK:
+            if "peer_id" in facts:
+                fields = {
+                    "peer id" if old else "peer_id": form.data(facts["peer_id"]),
+                }
         case ErrorKind.MYSELF:
             name = "connection id" if old else "connection_id"
             fields = {name: form.data(ConnectionId(point.address, point.port))}

@@ -38,6 +38,7 @@ from .pool_events import (
 )
 from .rpc import (
     AclChange,
+    ConnectionInfo,
     Generation,
     Int64,
     PeerChange,
@@ -49,6 +50,7 @@ from .rpc import (
     PointStateKind,
     RpcError,
     Score,
+    Stat,
     Timestamp,
 )
 from .version import Version
@@ -58,6 +60,12 @@ T = TypeVar("T")
 _INT64: Final = re.compile(r"-?[0-9]{1,19}")
 #: Whole numbers up to this are written without a point; above, doubles skip some.
 _WHOLE: Final = float(1 << 53)
+
+#: Bytes of the longest name of a chain: none longer fits a connection message.
+_NAME_MAX: Final = 65_535
+_NO_NAME: Final = f"a string wanted, or the bytes of one, {_NAME_MAX} at most"
+_INT31: Final = range(-(1 << 30), 1 << 30)
+_UINT16: Final = range(1 << 16)
 
 _NOTHING: Final = TezosMetadata()
 # One by one: the hook for all of them that older versions of cattrs have goes first.
@@ -71,6 +79,32 @@ def _int64_in(value: object, _: object) -> Int64:
     if not _INT64.fullmatch(value) or not -(1 << 63) <= int(value) < 1 << 63:
         raise ValueError("not a 64-bit number in decimal digits")
     return Int64(int(value))
+
+
+def _within(bounds: range) -> Callable[[object, object], int]:
+    """Return what reads a whole number within bounds."""
+
+    def read(value: object, _: object) -> int:
+        if type(value) is not int:
+            raise TypeError(f"a whole number wanted, not {type(value).__name__}")
+        if value not in bounds:
+            raise ValueError(f"a number from {bounds[0]} to {bounds[-1]} wanted")
+        return value
+
+    return read
+
+
+def _octet(value: object) -> int:
+    return _OCTET_IN(value, int)
+
+
+_OCTET_IN: Final = _within(range(256))
+_INT31_IN: Final = _within(_INT31)
+_UINT16_IN: Final = _within(_UINT16)
+
+
+def _int31_out(value: int) -> int:
+    return min(max(value, _INT31[0]), _INT31[-1])
 
 
 def _score_in(value: object, _: object) -> Score:
@@ -92,9 +126,17 @@ def _chain_name_in(value: Any, _: object) -> str:
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass").decode("latin-1")
     try:
-        return bytes(value["invalid_utf8_string"]).decode("latin-1")
-    except (TypeError, KeyError, ValueError):
-        raise ValueError("a string wanted, or the bytes of one") from None
+        found = value["invalid_utf8_string"]
+    except (TypeError, KeyError):
+        found = None
+    # A number alone would make `bytes` as many zeros.
+    octets = cast("list[object]", found) if isinstance(found, list) else [None]
+    if len(octets) > _NAME_MAX:
+        raise ValueError(_NO_NAME)
+    try:
+        return bytes(map(_octet, octets)).decode("latin-1")
+    except (TypeError, ValueError):
+        raise ValueError(_NO_NAME) from None
 
 
 def _chain_name_out(value: str) -> str | dict[str, list[int]]:
@@ -239,7 +281,10 @@ class RpcJson:
         return data
 
     def _peer_event_out(self, event: PeerEvent) -> dict[str, Any]:
-        return peer_event_json(event, self._write_time(event.at))
+        data = peer_event_json(event, self._write_time(event.at))
+        if event.kind is PeerEventKind.DISCONNECTION:
+            data["kind"] = PeerEventKind.EXTERNAL_DISCONNECTION.name.lower()
+        return data
 
     def _make(self) -> cattrs.Converter:
         made = CONVERTER.copy(forbid_extra_keys=False)
@@ -270,8 +315,26 @@ class RpcJson:
         made.register_unstructure_hook(
             Version, make_dict_unstructure_fn(Version, made, chain_name=name)
         )
+        short = override(struct_hook=_UINT16_IN)
         made.register_structure_hook(
-            Version, make_dict_structure_fn(Version, made, chain_name=name)
+            Version,
+            make_dict_structure_fn(
+                Version,
+                made,
+                chain_name=name,
+                distributed_db_version=short,
+                p2p_version=short,
+            ),
+        )
+        rate = override(struct_hook=_INT31_IN, unstruct_hook=_int31_out)
+        rates: dict[str, Any] = {"current_inflow": rate, "current_outflow": rate}
+        made.register_structure_hook(Stat, make_dict_structure_fn(Stat, made, **rates))
+        made.register_unstructure_hook(
+            Stat, make_dict_unstructure_fn(Stat, made, **rates)
+        )
+        made.register_structure_hook(
+            ConnectionInfo,
+            make_dict_structure_fn(ConnectionInfo, made, remote_socket_port=short),
         )
         old = override(omit=True if self.generation is Generation.G2019 else None)
         by_kind = make_dict_unstructure_fn(

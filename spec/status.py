@@ -8,7 +8,8 @@ field        holds
 connections  ``{"running", "pending", "min", "expected", "max", "min_threshold",
              "min_target", "max_target", "max_threshold"}``: numbers of connections
 queues       fill and bound of each queue: ``{"inbox": n, "inbox_max": n, ...}``
-refusals     how many attempts came to nothing, by the name of the reason
+refusals     how many attempts came to nothing, by the name of the reason,
+             in lower case
 greylist     ``{"ips", "peers"}``: how many are banned for a while
 banned       ``{"ips", "peers"}``: how many an operator has banned
 ===========  ===========================================================================
@@ -75,7 +76,7 @@ class Status:
     Attributes:
         connections: how many, and their bounds.
         queues: fill by name, and the bound by the name with `BOUND` behind it.
-        refusals: attempts that came to nothing, by reason.
+        refusals: attempts that came to nothing, by reason, in lower case.
         greylist: who is banned for a while.
         banned: whom an operator has banned.
     """

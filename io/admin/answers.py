@@ -11,7 +11,8 @@ a PUT without a body                   as ``{}``; a 400 in the form of 2019, as 
 events of a point that begin or end    their own names; in the form of 2019 the one that
 a connection                           its clients know
 greylisted addresses                   those that are banned now
-bans                                   a set: one unban undoes them
+bans                                   a set: one unban undoes those of the same address
+                                       or peer
 ``unban`` of 2019                      lifts what is automatic too
 =====================================  =================================================
 
@@ -33,19 +34,20 @@ from ...fsm.survey import UNKNOWN_POINT
 from ...spec import rpc
 from ...spec.identity import PeerId
 from ...spec.point import Point
-from ...spec.pool_events import PeerEvent, PointEvent
+from ...spec.pool_events import LAST_TAG_2019, PeerEvent, PointEvent
 from ...spec.reasons import Disconnection, ErrorKind, P2pError, Reason
 from ...spec.rpc_errors import TIMED_OUT, error_of, errors_of
 from ..node_ends import STOP_TIMEOUT, NodeEnds
 from ..timestamps import Clocks
 from .http import JSON, Reply
 from .lists import Lists
-from .routes import BadRequest
+from .routes import POINT, BadRequest, unacceptable
 from .talk import AnyCore
 from .watch import Watch
 
 _RPC: Final = Disconnection(Reason.EXPLICIT_RPC)
 _DISABLED: Final = rpc.RpcError("permanent", ErrorKind.P2P_LAYER_DISABLED.id)
+_NOWHERE: Final = "port 0 cannot be trusted"
 _CLOSED: Final = rpc.RpcError("permanent", ErrorKind.CONNECTION_CLOSED.id)
 
 
@@ -54,7 +56,8 @@ class Answers(Lists):
 
     def __init__(self, node: NodeEnds[Any, Any], generation: rpc.Generation) -> None:
         super().__init__(node, generation)
-        self.watch = Watch(node, self.line)
+        old = generation is rpc.Generation.G2019
+        self.watch = Watch(node, self.line, LAST_TAG_2019 if old else None)
 
     # -- the node ----------------------------------------------------------------------
 
@@ -142,7 +145,7 @@ class Answers(Lists):
 
     def change_point(self, at: Point, body: rpc.PointChange) -> Reply:
         if body.acl is rpc.AclChange.TRUST and not at.port:
-            raise BadRequest("Failed to parse the request body: port 0 cannot be trusted")
+            raise BadRequest(f"Failed to parse the request body: {_NOWHERE}")
 
         def act(steward: Steward[Any], now: float) -> Iterable[Kick]:
             kicks: list[Kick] = []
@@ -153,7 +156,7 @@ class Answers(Lists):
                 case rpc.AclChange.BAN:
                     kicks += steward.ban_address(at.address)
                 case rpc.AclChange.TRUST:
-                    kicks += steward.trust_point(at, now, body.peer_id)
+                    kicks += steward.trust_point(at, now)
                 case rpc.AclChange.OPEN:
                     kicks += steward.open_point(at)
                 case None:
@@ -173,6 +176,8 @@ class Answers(Lists):
         return self._do(lambda it, _: it.unban_address(at.address))
 
     def trust_point(self, at: Point) -> Reply:
+        if not at.port:
+            raise BadRequest(unacceptable(f"network/points/{at}", _NOWHERE, POINT))
         return self._do(lambda it, now: it.trust_point(at, now))
 
     def untrust_point(self, at: Point) -> Reply:

@@ -1,4 +1,4 @@
-"""``/describe``: the services as the client of 2019 asks for them before it calls one.
+"""``/describe``: the services as clients of the reference ask for them before a call.
 
 A place is ``{"static": {"get_service"?: SERVICE, ..., "subdirs"?: ...}}``; what is below
 it is ``{"suffixes": [{"name", "tree"}]}`` or, for an argument, ``{"dynamic_dispatch":
@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
-from ...spec.rpc import Generation
 from .openapi import schema
 from .routes import PEER, POINT, BadRequest, Query, Route, Router
 
@@ -44,19 +43,17 @@ _ANY_BYTES: Final[dict[str, Any]] = {
     "fields": [],
 }
 _DRAFT: Final = "http://json-schema.org/draft-04/schema#"
-#: What is below the root and not ours to describe.
-_ASIDE: Final = ("health", "openapi.json")
 
 
 def describe(
-    routes: Sequence[Route], path: Sequence[str], *, recurse: bool
+    router: Router, path: Sequence[str], *, recurse: bool
 ) -> dict[str, Any] | None:
     """Return what is at a path, or None: it does not exist, or an argument is none."""
     try:
-        Router(Generation.G2019).find(path)
+        router.find(path)
     except BadRequest:
         return None
-    shown = [route for route in routes if route.path[0] not in _ASIDE]
+    shown = router.routes
     prefix: tuple[str, ...] = ()
     for segment in path:
         following = {

@@ -10,9 +10,10 @@ any other address      ``GET /network/stat`` only
 
 An access list is that of the reference's ``config.json``, ``rpc.acl``: a list of
 ``{"address": "host[:port]", "whitelist": [...]}`` or ``{..., "blacklist": [...]}``.  The
-first whose address is that of the listener counts.  What it lists are requests: a
-method (left out: any) and a path, in which ``*`` stands for one segment and ``**`` at
-the end for any others.
+first whose address is that of the listener counts, whichever way it is written: as a
+name, too, that has this address, or as one that stands for all (``0.0.0.0``, ``[::]``).
+What it lists are requests: a method (left out: any) and a path, in which ``*`` stands for
+one segment and ``**`` at the end for any others.
 
 A page in a browser can send requests to loopback.  Hence the name in ``Host`` must be an
 IP address, ``localhost``, or one that the operator has named, with the port of the
@@ -28,7 +29,8 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import socket
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 import attrs
@@ -36,6 +38,7 @@ import attrs
 from ...fsm.scope import Scope, scope_of
 from ...spec.address import Address, PointError
 from ...spec.point import Endpoint, Point
+from ..sockets import point_of
 
 #: TCP port of the interface unless told otherwise.
 DEFAULT_PORT: Final = 8732
@@ -45,6 +48,10 @@ STRANGERS: Final = ("GET /network/stat",)
 _MATCHER: Final = re.compile(r"(?:([A-Z]+)\s*)?(/\S*)")
 _ENTRY: Final = ("address", "whitelist", "blacklist")
 _TELLTALES: Final = ("origin", "referer")
+
+
+#: Addresses that stand for all, and for all of IPv4.
+_ALL: Final = (Address.parse("::"), Address.parse("0.0.0.0"))  # noqa: S104  # not bound
 
 
 class AclError(ValueError):
@@ -104,14 +111,43 @@ class Policy:
     listed: tuple[Matcher, ...]
     allows: bool
 
-    def is_for(self, names: Iterable[str], port: int) -> bool:
-        """Whether it is about a listener that is called so."""
-        known = self.address.port in (None, port)
-        return known and self.address.host in names
+    def is_for(self, point: Point, called: str = "") -> bool:
+        """Whether it is about a listener.
+
+        Args:
+            point: where that listens.
+            called: the host as the operator wrote it, if it is a name.
+        """
+        if self.address.port not in (None, point.port):
+            return False
+        host = _plain(self.address.host)
+        if self.address.is_unspecified or (called and host == _plain(called)):
+            return True
+        try:
+            address = Address.parse(host)
+        except PointError:
+            # By its text alone it would forbid nothing where the listener has another.
+            return point.address in _addresses_of(host)
+        if address in _ALL:
+            return address == _ALL[0] or point.address.is_v4
+        return address == point.address
 
     def permits(self, method: str, path: Sequence[str]) -> bool:
         """Whether a request is allowed."""
         return any(it.matches(method, path) for it in self.listed) == self.allows
+
+
+def _plain(name: str) -> str:
+    return name.lower().removesuffix(".")
+
+
+def _addresses_of(name: str) -> Sequence[Address]:
+    """Return what the system says of a name: nothing if it does not know it."""
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return ()
+    return [point_of(where).address for *_, where in found]
 
 
 def _list(value: Any, what: str) -> list[object]:
@@ -164,12 +200,16 @@ class Guard:
         policy: what is allowed.
         names: that ``Host`` may say beside IP addresses and localhost, in lower case,
             with a port or for any.
+        point: where it listens, or None.
+        called: its host as the operator wrote it, if that is a name.
     """
 
     name: str
     port: int | None
     policy: Policy
     names: tuple[Endpoint, ...] = ()
+    point: Point | None = None
+    called: str = ""
 
     @classmethod
     def of_point(
@@ -192,13 +232,16 @@ class Guard:
         """
         everything = Policy(Endpoint(""), (), allows=False)
         little = Policy(Endpoint(""), tuple(map(Matcher.parse, STRANGERS)), allows=True)
-        own = (called.lower(), str(point.address), point.address.v6_text)
         default = everything if scope_of(point.address) is Scope.LOOPBACK else little
-        policy = next((it for it in acl if it.is_for(own, point.port)), default)
+        policy = next((it for it in acl if it.is_for(point, called)), default)
         known = [Endpoint.parse(name.lower()) for name in names]
         if called:
             known.append(Endpoint(called.lower(), point.port))
-        return cls(str(point), point.port, policy, tuple(known))
+        return cls(str(point), point.port, policy, tuple(known), point, called)
+
+    def is_meant(self, policy: Policy) -> bool:
+        """Whether an access list is about this listener, be there one before it."""
+        return self.point is not None and policy.is_for(self.point, self.called)
 
     @classmethod
     def of_path(cls, path: str) -> Guard:

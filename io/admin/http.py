@@ -11,9 +11,17 @@ head of a request        16 KiB, or what comes at one go, else 431
 body of a request        `BODY_MAX` bytes, else 413
 a request                `REQUEST_TIMEOUT` seconds from its first byte, else 408
 silence between two      `IDLE_TIMEOUT` seconds
-an answer that nobody    `WRITE_TIMEOUT` seconds without progress; then the connection is
-reads                    cut
+an answer that nobody    `WRITE_TIMEOUT` seconds in which none of it is taken, and
+reads                    `ANSWER_TIMEOUT` for all of it unless it is a stream; then the
+                         connection is cut
+what is sent meanwhile   128 KiB; more are left where they are
+what is read after the   `LINGER` seconds, `LINGER_MAX` bytes
+last answer
 =======================  ===============================================================
+
+Who closes the connection while an answer is awaited is not waited with: it is given up.
+Answers to what was not read to its end, such as bodies that are too long, are followed by
+reading what comes for a moment, or the system would throw them away with it.
 
 Header names are written in lower case, and there is neither ``date`` nor ``server``, as
 the reference does it.  An answer has a ``content-length``, or is in chunks, as whoever
@@ -27,6 +35,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http
+import math
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, Final, Generic, TypeVar, cast
@@ -46,8 +55,11 @@ BODY_MAX: Final = 65_536
 REQUEST_TIMEOUT: Final = 10.0
 IDLE_TIMEOUT: Final = 60.0
 WRITE_TIMEOUT: Final = 20.0
-#: Seconds that who reads too slowly has for what waits already.
+ANSWER_TIMEOUT: Final = 120.0
+#: Seconds that who reads too slowly has for what waits already, and for which is read on
+#: after the last answer on a connection.
 LINGER: Final = 1.0
+LINGER_MAX: Final = 1 << 22
 #: Seconds that connections have to end when the server does.
 CLOSE_TIMEOUT: Final = 1.0
 #: Seconds without accepting after accepting has failed.
@@ -112,6 +124,22 @@ class _Gone(Exception):  # nothing is wrong
     """The client has gone, or was too slow."""
 
 
+class _Reader(asyncio.StreamReader):
+    """Tells that nothing more will come before all is read that has."""
+
+    def __init__(self) -> None:
+        super().__init__(_PIECE)
+        self.gone = asyncio.Event()
+
+    def feed_eof(self) -> None:
+        super().feed_eof()
+        self.gone.set()
+
+    def set_exception(self, exc: Exception) -> None:
+        super().set_exception(exc)
+        self.gone.set()
+
+
 class _Line(Generic[L]):
     """One connection of a client."""
 
@@ -119,7 +147,7 @@ class _Line(Generic[L]):
         self._server = server
         self._listener = listener
         self._sock = sock
-        self._reader = asyncio.StreamReader(_PIECE)
+        self._reader = _Reader()
         self._writer: asyncio.StreamWriter | None = None
         self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_MAX)
         self.idle = True
@@ -173,15 +201,24 @@ class _Line(Generic[L]):
             try:
                 await self._write(reply)
             finally:
-                if reply.stream is not None:
-                    await reply.stream.aclose()
-                if reply.done is not None:
-                    reply.done()
+                await _throw_away(reply)
             if self._h11.our_state is not h11.DONE:
+                if self._h11.their_state not in (h11.MUST_CLOSE, h11.CLOSED):
+                    await self._see_off()
                 return
             if self._h11.their_state is not h11.DONE:
                 return
             self._h11.start_next_cycle()
+
+    async def _see_off(self) -> None:
+        """Let the last answer arrive, though not all that came was read."""
+        assert self._writer is not None
+        self.idle = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                if self._writer.can_write_eof():
+                    self._writer.write_eof()
+                await self._until_gone(LINGER_MAX)
 
     async def _hear(self, busy: bool) -> Reply | None:
         """Read one request, and have it answered; None: the client has gone."""
@@ -204,7 +241,25 @@ class _Line(Generic[L]):
                     return _plain(413, f"a body of more than {BODY_MAX} bytes")
         if busy:
             return _plain(503, "too many connections")
-        return await self._server.answer(_request(self._listener, head, bytes(body)))
+        return await self._answer(_request(self._listener, head, bytes(body)))
+
+    async def _answer(self, request: Request[L]) -> Reply | None:
+        """Have a request answered, unless the client goes before it is."""
+        answer = asyncio.ensure_future(self._server.answer(request))
+        gone = asyncio.ensure_future(self._reader.gone.wait())
+        reply: Reply | None = None
+        try:
+            await asyncio.wait((answer, gone), return_when="FIRST_COMPLETED")
+            if answer.done():
+                reply = answer.result()
+        finally:
+            gone.cancel()
+            if reply is None:
+                answer.cancel()
+                await asyncio.wait((answer,))
+                if not answer.cancelled():
+                    await _throw_away(answer.result())
+        return reply
 
     async def _event(self) -> Any:
         while (event := self._h11.next_event()) is h11.NEED_DATA:
@@ -229,10 +284,11 @@ class _Line(Generic[L]):
                 reason=http.HTTPStatus(reply.status).phrase.encode(),
             )
         )
-        for body in reply.body:
-            for at in range(0, len(body), _PIECE):
-                self._send(h11.Data(data=body[at : at + _PIECE]))
-                await self._drain()
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            for body in reply.body:
+                for at in range(0, len(body), _PIECE):
+                    self._send(h11.Data(data=body[at : at + _PIECE]))
+                    await self._drain()
         if reply.stream is not None:
             await self._pour(reply.stream, reply.lost or asyncio.Event())
         self._send(h11.EndOfMessage())
@@ -272,10 +328,10 @@ class _Line(Generic[L]):
         if self._writer is not None:
             self._writer.transport.abort()
 
-    async def _until_gone(self) -> None:
+    async def _until_gone(self, most: float = math.inf) -> None:
         with contextlib.suppress(OSError):
-            while await self._reader.read(_PIECE):
-                continue
+            while most > 0 and (data := await self._reader.read(_PIECE)):
+                most -= len(data)
 
     def _send(self, event: Any) -> None:
         assert self._writer is not None
@@ -286,11 +342,28 @@ class _Line(Generic[L]):
 
     async def _drain(self) -> None:
         assert self._writer is not None
-        async with asyncio.timeout(WRITE_TIMEOUT):
-            await self._writer.drain()
+        transport = self._writer.transport
+        while True:
+            left = transport.get_write_buffer_size()
+            try:
+                async with asyncio.timeout(WRITE_TIMEOUT):
+                    await self._writer.drain()
+                break
+            except TimeoutError:
+                # Slow it may be: `drain` waits until little is left.
+                if transport.get_write_buffer_size() >= left:
+                    raise
         await asyncio.sleep(0)  # `drain` alone lets nobody else on while there is room
-        if self._writer.transport.is_closing():
+        if transport.is_closing():
             raise _Gone
+
+
+async def _throw_away(reply: Reply) -> None:
+    """End a reply that was written, or will never be."""
+    if reply.stream is not None:
+        await reply.stream.aclose()
+    if reply.done is not None:
+        reply.done()
 
 
 def _name(header: tuple[str, str]) -> str:
@@ -382,6 +455,9 @@ class HttpServer(Generic[L]):
                 loop.call_later(ACCEPT_PAUSE, self._watch, door, listener)
             return
         sock.setblocking(False)
+        with contextlib.suppress(OSError):
+            # What the system buffers is out of our sight: megabytes would look stuck.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PIECE)
         self._take_in(sock, listener)
 
     def _take_in(self, sock: socket.socket, listener: L) -> None:

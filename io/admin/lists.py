@@ -1,7 +1,10 @@
 """Lists of a node's connections, points and peers, made in pieces.
 
 Lines are made for `SLICE` seconds at one go; then whatever else the node has to do comes
-first.  One list is made at a time, and at most `LISTS_MAX` wait for clients to read them.
+first.  `LISTS_MAX` lists are made at once, a go of each in turn, so that a short one does
+not wait for the long ones before it.  What is made waits for its client elsewhere, and
+keeps nobody waiting until all of it is `UNREAD_MAX` bytes.  Who has waited for `PATIENCE`
+seconds until some of that was read, or for `TURN` until its list was begun, is told so.
 
 Source: our own.
 """
@@ -19,13 +22,19 @@ from ..node_ends import NodeEnds
 from ..timestamps import Clocks
 from .http import JSON, Reply
 from .talk import AnyCore, Talk
+from .watch import TooMany
 
 #: Seconds for which a list is made at one go.
 SLICE: Final = 0.004
 #: Seconds that others have between two goes.
 PAUSE: Final = 0.001
-#: Lists that are made, or wait for their readers, at once.
+#: Lists that are made at once.
 LISTS_MAX: Final = 4
+#: Bytes of lists that wait for their readers; with as many, no other is begun.
+UNREAD_MAX: Final = 64 << 20
+#: Seconds that a list may wait for others to be read, and to be made.
+PATIENCE: Final = 2.0
+TURN: Final = 20.0
 
 
 class Lists(Talk):
@@ -33,8 +42,11 @@ class Lists(Talk):
 
     def __init__(self, node: NodeEnds[Any, Any], generation: rpc.Generation) -> None:
         super().__init__(node, generation)
-        self._lists = asyncio.Semaphore(LISTS_MAX)
+        self._slots = asyncio.Semaphore(LISTS_MAX)
         self._turn = asyncio.Lock()
+        self._unread = 0
+        self._room = asyncio.Event()
+        self._room.set()
 
     async def connections(self) -> Reply:
         return await self._list(_running, self._connection_line)
@@ -72,13 +84,28 @@ class Lists(Talk):
         return await self._listed(parts)
 
     async def _listed(self, parts: Callable[[], Awaitable[list[bytes]]]) -> Reply:
-        await self._lists.acquire()
         try:
-            async with self._turn:
-                return Reply(200, await parts(), JSON, done=self._lists.release)
-        except BaseException:
-            self._lists.release()
-            raise
+            async with asyncio.timeout(PATIENCE):
+                await self._room.wait()
+            async with asyncio.timeout(TURN):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise TooMany("too many lists are made, or wait to be read") from None
+        try:
+            body = await parts()
+        finally:
+            self._slots.release()
+        size = sum(map(len, body))
+        self._wait_for(size)
+        return Reply(200, body, JSON, done=lambda: self._wait_for(-size))
+
+    def _wait_for(self, size: int) -> None:
+        """Count what waits for readers."""
+        self._unread += size
+        if self._unread < UNREAD_MAX:
+            self._room.set()
+        else:
+            self._room.clear()
 
     async def _lines(
         self,
@@ -88,14 +115,17 @@ class Lists(Talk):
         """Make the lines of a list, in pieces, from its bracket to its bracket."""
         items = iter(self._node.ask(lambda core, _: pick(core)))
         pieces = [b"["]
-        while texts := self._node.ask(
-            lambda core, now: self._some(core, now, items, line)
-        ):
-            if len(pieces) > 1:
-                pieces.append(b",")
-            pieces.append(",".join(texts).encode("utf-8", "replace"))
-            await asyncio.sleep(PAUSE)
-        return [*pieces, b"]"]
+        while True:
+            async with self._turn:
+                texts = self._node.ask(
+                    lambda core, now: self._some(core, now, items, line)
+                )
+                if not texts:
+                    return [*pieces, b"]"]
+                if len(pieces) > 1:
+                    pieces.append(b",")
+                pieces.append(",".join(texts).encode("utf-8", "replace"))
+                await asyncio.sleep(PAUSE)
 
     def _some(
         self,

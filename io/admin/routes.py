@@ -1,7 +1,7 @@
 """Every request that the interface answers, of both generations, as data.
 
 The same table finds who answers a request, says what methods a path has, and is what
-``/openapi.json`` and the ``/describe`` of 2019 show.
+``/openapi.json`` and ``/describe`` show.
 
 =======================  ===============================================================
 what is asked wrongly    answer
@@ -110,6 +110,7 @@ class Route:
 _MONITOR: Final = Query("monitor", "flag", "go on with what happens from now on")
 _KEEP_BANS: Final = Query("keep_bans", "flag", "leave those that are for good; ours")
 _WAIT: Final = Query("wait", "flag", "let what is queued leave first")
+_RECURSE: Final = Query("recurse", "flag", "and all that is below")
 _TIMEOUT: Final = Query("timeout", "timespan", "seconds to wait, 10 if left out")
 _PEER_FILTER: Final = Query(
     "filter", "filter", "only those", ("accepted", "running", "disconnected")
@@ -209,6 +210,17 @@ ROUTES: Final = (
 )
 # fmt: on
 
+#: Where a description of what is at any path is found, at that path below it.
+DESCRIBE: Final = Route(
+    "GET",
+    _at("/describe"),
+    "describe",
+    "What is at a path.",
+    dict[str, Any],
+    query=(_RECURSE,),
+    absent=True,
+)
+
 
 # -- finding ---------------------------------------------------------------------------
 
@@ -280,11 +292,7 @@ class Router:
             return PeerId.parse(text) if kind == PEER else Point.parse(text)
         except ValueError as exc:
             why = self._why(kind, text, exc)
-        where, name = "/".join(path), kind[1:-1]
-        raise BadRequest(
-            f'Failed to parsed an argument in path. After "{where}", the value "{why}" '
-            f'is not acceptable for type "{name}"'
-        )
+        raise BadRequest(unacceptable("/".join(path), why, kind))
 
     def _why(self, kind: str, text: str, exc: ValueError) -> str:
         if kind == PEER:
@@ -298,12 +306,22 @@ class Router:
         return "P2p_point.of_string" if port.isdecimal() else "int_of_string"
 
 
+def unacceptable(path: str, why: str, kind: str) -> str:
+    """Return what is said of an argument in a path that does not do."""
+    return (
+        f'Failed to parsed an argument in path. After "{path}", the value "{why}" '
+        f'is not acceptable for type "{kind[1:-1]}"'
+    )
+
+
 # -- queries ---------------------------------------------------------------------------
 
 _TRUE: Final = ("", "true", "t", "yes", "y")
 _FALSE: Final = ("false", "f", "no", "n")
 _FALSE_2019: Final = ("no", "false")
-_SPAN: Final = re.compile(r"[0-9]{1,12}(?:\.[0-9]{0,12})?(?:[eE][+-]?[0-9]{1,3})?")
+_SPAN: Final = re.compile(
+    r"(?:[0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})(?:[eE][+-]?[0-9]{1,3})?"
+)
 
 
 def read_query(

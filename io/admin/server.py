@@ -28,10 +28,10 @@ from typing import Any, Final, Self
 import attrs
 
 from ...spec.address import PointError
-from ...spec.point import Endpoint
+from ...spec.point import Endpoint, Point
 from ...spec.rpc import Generation
 from ..node_ends import NodeEnds
-from ..sockets import listen_on, point_of, points_of
+from ..sockets import listen_on_each, point_of, points_of
 from .guard import DEFAULT_PORT, Guard, Policy
 from .http import CLOSE_TIMEOUT, HttpServer
 from .service import Service
@@ -69,7 +69,8 @@ def open_doors(
     """Listen at some places; all of them, or none.
 
     Args:
-        where: ``host[:port]``, port 8732 if none is given, or ``unix:PATH``.
+        where: ``host[:port]``, port 8732 if none is given, or ``unix:PATH``; of a name
+            all addresses.
         acl: access lists of the configuration.
         names: hosts that requests may name, ``name[:port]``.
 
@@ -80,7 +81,7 @@ def open_doors(
     doors: list[Door] = []
     try:
         for text in where:
-            doors.append(_open(text, acl, names))  # noqa: PERF401  # some may be open
+            doors += _open(text, acl, names)
     except BaseException:
         for door in doors:
             door.close()
@@ -88,20 +89,41 @@ def open_doors(
     return tuple(doors)
 
 
-def _open(text: str, acl: Sequence[Policy], names: Sequence[str]) -> Door:
-    if text.startswith(_UNIX):
-        return _open_path(Path(text.removeprefix(_UNIX)))
-    return _open_point(text, acl, names)
+def unmatched(acl: Sequence[Policy], doors: Sequence[Door]) -> list[str]:
+    """Return the names of access lists that are about none of some listeners."""
+    return [
+        f"rpc.acl[{number}]"
+        for number, policy in enumerate(acl)
+        if not any(door.guard.is_meant(policy) for door in doors)
+    ]
 
 
-def _open_point(text: str, acl: Sequence[Policy], names: Sequence[str]) -> Door:
+def check_place(text: str) -> None:
+    """Check that a text is a place to listen at, as `open_doors` takes it.
+
+    Raises:
+        PointError: it is none.
+    """
+    if not text.startswith(_UNIX):
+        _endpoint(text)
+
+
+def _endpoint(text: str) -> Endpoint:
     endpoint = Endpoint.parse(text)
-    port = DEFAULT_PORT if endpoint.port is None else endpoint.port
     if endpoint.is_unspecified:
+        port = DEFAULT_PORT if endpoint.port is None else endpoint.port
         raise PointError(f"{text!r:.80}: say on which address, 127.0.0.1:{port} perhaps")
+    return endpoint
+
+
+def _open(text: str, acl: Sequence[Policy], names: Sequence[str]) -> list[Door]:
+    if text.startswith(_UNIX):
+        return [_open_path(Path(text.removeprefix(_UNIX)))]
+    endpoint = _endpoint(text)
+    port = DEFAULT_PORT if endpoint.port is None else endpoint.port
     called = ""
     try:
-        point = endpoint.point(port)
+        points: Sequence[Point] = (endpoint.point(port),)
     except PointError:
         called = endpoint.host
         try:
@@ -109,14 +131,16 @@ def _open_point(text: str, acl: Sequence[Policy], names: Sequence[str]) -> Door:
         except (OSError, UnicodeError) as exc:
             why = getattr(exc, "strerror", None) or str(exc)
             raise OSError(f"cannot listen on {text}: {why}") from None
-        point = points_of(found)[0]
-    sock = listen_on(point, BACKLOG)
+        points = points_of(found)
+    socks = listen_on_each(points, BACKLOG)
     try:
-        bound = point_of(sock.getsockname())
-        return Door(sock, Guard.of_point(bound, called, acl, names))
+        bound = [point_of(sock.getsockname()) for sock in socks]
+        guards = [Guard.of_point(point, called, acl, names) for point in bound]
     except BaseException:
-        sock.close()
+        for sock in socks:
+            sock.close()
         raise
+    return [Door(*each) for each in zip(socks, guards, strict=True)]
 
 
 def _open_path(path: Path) -> Door:

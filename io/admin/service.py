@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Sequence
 from typing import Any, Final
 
 from ...spec import rpc
@@ -25,11 +25,21 @@ from .describe import describe
 from .guard import Guard, comes_from_a_page
 from .http import JSON, TEXT, Reply, Request
 from .openapi import openapi
-from .routes import METHODS, BadRequest, Nothing, Route, Router, read_query
+from .routes import (
+    DESCRIBE,
+    METHODS,
+    BadRequest,
+    Found,
+    Nothing,
+    Route,
+    Router,
+    read_query,
+)
 from .talk import BYTES, unwanted
 from .watch import TooMany
 
 _LINE: Final = b"\n"
+_DESCRIBED: Final = Found((DESCRIBE,), None)
 
 
 class Service:
@@ -67,9 +77,8 @@ class Service:
             return self._forbidden("invalid host")
         if method not in METHODS:
             return Reply(501, sized=False)
-        if self._old and request.path[:1] == ("describe",) and method == "GET":
-            return self._describe(request)
-        found = self._router.find(request.path)
+        described = request.path[:1] == DESCRIBE.path
+        found = _DESCRIBED if described else self._router.find(request.path)
         if not found.routes:
             return Reply(404, sized=False)
         if method == "OPTIONS":
@@ -94,6 +103,8 @@ class Service:
             query["at"] = found.argument
         if route.binary:
             query["media"] = media
+        if described:
+            return self._describe(request.path[1:], **query)
         if route.name == "openapi":
             return Reply(200, [_openapi_text(self._router.generation)], JSON)
         reply: Reply | Awaitable[Reply] = getattr(self._answers, route.name)(**query)
@@ -114,9 +125,8 @@ class Service:
         name = "x-ocaml-resto-cors-error" if self._old else "x-tezos-p2p-cors-error"
         return Reply(403, headers=((name, why),))
 
-    def _describe(self, request: Request[Guard]) -> Reply:
-        recurse = dict(request.query).get("recurse", "no") not in ("no", "false")
-        tree = describe(self._router.routes, request.path[1:], recurse=recurse)
+    def _describe(self, path: Sequence[str], recurse: bool) -> Reply:
+        tree = describe(self._router, path, recurse=recurse)
         if tree is None:
             return self._answers.absent()
         return Reply(200, [minified(tree).encode() + _LINE], JSON)

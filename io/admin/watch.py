@@ -99,13 +99,19 @@ class Watch:
     Args:
         node: whose events.
         write: makes a piece of an event.
+        last_tag: events of greater tags, and those without one, are left out; None:
+            none is.
     """
 
     def __init__(
-        self, node: NodeEnds[Any, Any], write: Callable[[PoolEvent], bytes]
+        self,
+        node: NodeEnds[Any, Any],
+        write: Callable[[PoolEvent], bytes],
+        last_tag: int | None = None,
     ) -> None:
         self._node = node
         self._write = write
+        self._last_tag = last_tag
         self._events: deque[PoolEvent] = deque()
         self._missed = False
         self._streams: dict[_Stream, None] = {}
@@ -168,6 +174,10 @@ class Watch:
     def _on_event(self, event: PoolEvent) -> None:
         if isinstance(event, Aside):
             return  # not on the reference's stream
+        if self._last_tag is not None and (
+            event.tag is None or event.tag > self._last_tag
+        ):
+            return  # its clients end at a name that they do not know
         if len(self._events) > WAITING_MAX:
             self._missed = True
         else:

@@ -23,7 +23,7 @@ from .start import remark
 _HELP: Final = """Look after a node by its admin interface.
 
 The options --endpoint, --generation, --timeout and --json may stand before the command,
-too.  Exit codes: 0 done, 1 the node or the way to it failed, 2 wrong usage.
+too.  Exit codes: 0 done, 1 the node or the way to it failed, or wrong usage.
 """
 
 NoColor = Annotated[bool, Parameter(name="--no-color", show_default=False)]

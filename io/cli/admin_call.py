@@ -2,7 +2,8 @@
 
 An error of the node, or on the way to it, ends in 1, with nothing on standard output and
 on standard error ``Error:`` and the text, indented, as the reference's client does it.
-A command line that is wrong is told as by all commands, and ends in 2.
+So does a command line that is wrong, with an empty line and the usage behind it: unlike
+all other commands of ours, for scripts that know the reference's.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ...spec.identity import PeerId
 from ...spec.point import DEFAULT_PORT, Point
 from ...spec.rpc import Generation
 from ..admin_endpoint import DEFAULT_ENDPOINT, Endpoint
-from .exits import CommandError, Exit
+from .exits import Exit
 from .network import Seconds, checked
 from .start import remark
 
@@ -41,6 +42,18 @@ _BEFORE: Final = {
     "--json": False,
 }
 
+_USAGE: Final = """
+Usage:
+  tezos-p2p admin [options] COMMAND [options]
+  tezos-p2p admin --help (for a list of commands)
+  tezos-p2p admin COMMAND --help (for one of them)
+
+Options of all commands:
+  --endpoint: http://HOST:PORT, https://HOST:PORT or unix:PATH of the admin interface
+  --generation: auto, 2019 or 2026
+  --timeout: seconds that the node may take to answer
+  --json: print JSON"""
+
 #: Beginnings of commands, after which more has to come.
 _BEGINNINGS: Final = frozenset(
     {
@@ -48,6 +61,10 @@ _BEGINNINGS: Final = frozenset(
         *("is", "is address", "is peer"),
     }
 )
+
+
+class Unfinished(Exception):
+    """A command of which only the beginning is there."""
 
 
 def parse_address(text: str) -> Point:
@@ -88,7 +105,7 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
     """Let options stand before the command, too: put them behind it.
 
     Raises:
-        CommandError: the command is only begun.
+        Unfinished: the command is only begun.
     """
     words = list(arguments)
     if words[:1] != ["admin"]:
@@ -106,9 +123,7 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
     if " ".join(rest) in _BEGINNINGS:
         # Not help and success, as for commands that only look.
         named = " ".join(("tezos-p2p admin", *rest))
-        raise CommandError(
-            f"{named}: more words are wanted (see: {named} --help)", Exit.MISUSE
-        )
+        raise Unfinished(f"{named}: more words are wanted (see: {named} --help)")
     cut = rest.index("--") if "--" in rest else len(rest)
     # Without a command there is only help to show.
     return ["admin", *rest[:cut], *front, *rest[cut:]] if rest else ["admin"]
@@ -146,6 +161,14 @@ def call(
         return Exit.FAILED
     tell(result)
     return Exit.OK
+
+
+def tell_usage(text: str) -> Exit:
+    """Print what is wrong with a command line, as the reference's client does."""
+    tell_error([text])
+    for line in _USAGE.splitlines():
+        remark(line)
+    return Exit.FAILED
 
 
 def tell_error(lines: Sequence[str]) -> None:

@@ -66,12 +66,15 @@ def size_text(size: int, units: tuple[str, ...] = _UNITS) -> str:
     """Return a number of bytes as the reference writes it."""
     if abs(size) < 1024:
         return f"{size} B"
-    value = float(size)
-    for unit in units:
-        value /= 1024
-        if abs(value) < 1024 or unit == units[-1]:
-            return f"{value:.2f} {unit}"
-    raise AssertionError("there is a last unit")
+    power = 1
+    while power < len(units) and abs(size) >= 1024 ** (power + 1):
+        power += 1
+    # In whole numbers, of which none is too large; halves go to the even, as with %.2f.
+    hundredths, rest = divmod(100 * abs(size), 1024**power)
+    if 2 * rest + hundredths % 2 > 1024**power:
+        hundredths += 1
+    sign = "-" if size < 0 else ""
+    return f"{sign}{hundredths // 100}.{hundredths % 100:02} {units[power - 1]}"
 
 
 def rate_text(rate: int) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime
 import json
+import time
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import attrs
@@ -13,17 +14,21 @@ import attrs
 from ...spec.address import Address
 from ...spec.identity import PeerId
 from ...spec.point import Endpoint, Point
-from ...spec.pool_events import POOL_EVENTS, read_connection_id
+from ...spec.pool_events import POOL_EVENTS, UNNUMBERED, read_connection_id
 from .admin_call import MaybePeer, NodeOptions, call
 from .exits import Exit
 from .network import MaybeSeconds, checked
 from .output import AsJson, tell, tell_json
+from .start import complain, remark
 
 if TYPE_CHECKING:
     from ..admin_calls import Admin
 
+#: Seconds until a stream is tried again: at first, and at most.
+FIRST_PAUSE: Final = 1.0
+LAST_PAUSE: Final = 30.0
 #: The names of all events.
-KINDS: Final = tuple(kind.name for kind in POOL_EVENTS)
+KINDS: Final = tuple(kind.name for kind in (*POOL_EVENTS, *UNNUMBERED))
 _WIDTH: Final = max(map(len, KINDS))
 
 
@@ -117,12 +122,14 @@ def watch(
     point: Place = None,
     count: Count = None,
     seconds: MaybeSeconds = None,
+    reconnect: bool = False,
     node: NodeOptions | None = None,
     as_json: AsJson = False,
 ) -> Exit:
     """Tell what happens on a node, from now on, until Ctrl-C.
 
-    When the node ends the stream, that is an error: nothing is missed silently.
+    When the node ends the stream, that is an error: nothing is missed silently.  With
+    --reconnect it is told, and tried again after 1 s, 2 s and so on up to 30 s.
 
     Args:
         kind: tell only events of this kind; may be given several times.
@@ -130,6 +137,8 @@ def watch(
         point: tell only events that name this address, and port if one is given.
         count: end after so many events were told.
         seconds: end after so many seconds.
+        reconnect: go on when the stream ends, or the node does; what happens until it is
+            there again is missed.
         node: which node.
         as_json: print one JSON object for each event, with the time of its arrival.
     """
@@ -140,25 +149,83 @@ def watch(
     )
 
     async def work(admin: Admin) -> None:
-        from ..admin_client import NoAnswer
-
-        told = 0
+        watching = _Watching(admin, chosen, count, as_json)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                async with contextlib.aclosing(admin.events()) as events:
-                    async for event in events:
-                        if not chosen.passes(event):
-                            continue
-                        _tell(event, as_json)
-                        told += 1
-                        if told == count:
-                            return
-                raise NoAnswer(
-                    f"GET {admin.client.endpoint.uri('/network/log')}: "
-                    f"the node has ended the stream; {told} events were told"
-                )
+                await (watching.again_and_again() if reconnect else watching.once())
 
     return call(node, work, lambda _: None)
+
+
+@attrs.define(eq=False)
+class _Watching:
+    """Watches one node.
+
+    Attributes:
+        told: how many events were.
+        since: when the stream ended; None: it is open, or never was.
+        was_open: whether it ever was.
+        pause: seconds until it is tried again.
+    """
+
+    _admin: Admin
+    _chosen: Filter
+    _count: int | None
+    _as_json: bool
+    told: int = 0
+    since: float | None = None
+    was_open: bool = False
+    pause: float = FIRST_PAUSE
+
+    async def once(self) -> None:
+        """Tell what happens until that are enough events.
+
+        Raises:
+            AdminError: there is no stream, or it has ended.
+        """
+        from ..admin_client import NoAnswer
+
+        async with contextlib.aclosing(self._admin.events(self._opened)) as events:
+            async for event in events:
+                if not self._chosen.passes(event):
+                    continue
+                _tell(event, self._as_json)
+                self.told += 1
+                if self.told == self._count:
+                    return
+        raise NoAnswer(
+            f"GET {self._admin.client.endpoint.uri('/network/log')}: "
+            f"the node has ended the stream; {self.told} events were told"
+        )
+
+    async def again_and_again(self) -> None:
+        """Do so, and go on when the node has gone, once it was there.
+
+        Raises:
+            AdminError: it never was, or answers as no node does.
+        """
+        from ..admin_client import NoAnswer, Unreachable
+
+        while True:
+            try:
+                return await self.once()
+            except (NoAnswer, Unreachable) as exc:
+                if not self.was_open:
+                    raise
+                if self.since is None:
+                    self.since = time.monotonic()
+                    complain(" ".join(line.strip() for line in exc.lines))
+                remark(f"tezos-p2p: watching again in {self.pause:g} s")
+            await asyncio.sleep(self.pause)
+            self.pause = min(2 * self.pause, LAST_PAUSE)
+
+    def _opened(self) -> None:
+        self.was_open = True
+        self.pause = FIRST_PAUSE
+        if self.since is not None:
+            gone = time.monotonic() - self.since
+            remark(f"tezos-p2p: watching; what happened for {gone:.1f} s is missing")
+            self.since = None
 
 
 def _tell(event: dict[str, Any], as_json: bool) -> None:

@@ -11,6 +11,7 @@ from cyclopts import App, Parameter
 from ...spec.options import shown
 from ..config import Flags, check_config
 from ..data_dir import DataDir
+from ..interfaces import load_interfaces
 from .exits import Exit
 from .network import NetworkName
 from .output import AsJson, Column, tell, tell_facts, tell_json, tell_table
@@ -47,28 +48,27 @@ def show(
         flags: options of the node, as of run.
     """
     files = DataDir(data_dir.expanduser())
-    config = configuration(files, network, Flags() if flags is None else flags)
-    for fault in config.warnings:
+    flags = Flags() if flags is None else flags
+    config = configuration(files, network, flags)
+    faces = load_interfaces(files.config, flags)
+    values = {**config.values, **faces.values}
+    origins = {**config.origins, **faces.origins}
+    for fault in (*config.warnings, *faces.warnings):
         remark(f"tezos-p2p: warning: {fault}")
     if as_json:
         tell_json(
             {
-                key: {"value": value, "origin": str(config.origins[key])}
-                if origin
-                else value
-                for key, value in config.values.items()
+                key: {"value": value, "origin": str(origins[key])} if origin else value
+                for key, value in values.items()
             }
         )
     elif origin:
         tell_table(
             _ORIGINS,
-            [
-                (key, shown(value), str(config.origins[key]))
-                for key, value in config.values.items()
-            ],
+            [(key, shown(value), str(origins[key])) for key, value in values.items()],
         )
     else:
-        tell_facts({key: shown(value) for key, value in config.values.items()})
+        tell_facts({key: shown(value) for key, value in values.items()})
 
 
 def check(
@@ -91,19 +91,21 @@ def check(
     """
     path = DataDir(data_dir.expanduser()).config if file is None else file
     found = check_config(path, os.environ, flags, others=OTHERS)
-    for fault in found.faults:
+    faces = load_interfaces(path, flags)
+    faults = found.faults + faces.faults
+    for fault in faults:
         complain(str(fault))
-    for fault in found.warnings:
+    for fault in (*found.warnings, *faces.warnings):
         remark(f"tezos-p2p: warning: {fault}")
     if as_json:
         tell_json(
             {
                 "file": str(path),
-                "passes": not found.faults,
-                "faults": [str(fault) for fault in found.faults],
-                "warnings": [str(fault) for fault in found.warnings],
+                "passes": not faults,
+                "faults": [str(fault) for fault in faults],
+                "warnings": [str(it) for it in (*found.warnings, *faces.warnings)],
             }
         )
-    elif not found.faults:
+    elif not faults:
         tell(f"{path}: passes")
-    return Exit.FAILED if found.faults else Exit.OK
+    return Exit.FAILED if faults else Exit.OK

@@ -30,7 +30,7 @@ from . import (
     spec,
 )
 from . import run as run_node
-from .admin_call import hoisted
+from .admin_call import Unfinished, hoisted, tell_usage
 from .exits import CommandError, Exit
 from .output import help_console, is_terminal
 
@@ -53,7 +53,7 @@ GROUPS: Final = (
 _HELP: Final = """The peer-to-peer layer of a Tezos node.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or missing extra, 130 interrupted; probe
-has 3, 4 and 5 of its own.
+has 3, 4 and 5 of its own, and of admin wrong usage is 1.
 """
 
 
@@ -94,8 +94,12 @@ def run(arguments: Sequence[str]) -> Exit:
     try:
         code: Exit | None = make_app()(hoisted(arguments))
     except CycloptsError as exc:
+        if [*arguments[:1]] == ["admin"]:
+            return tell_usage(str(exc))
         chain = " ".join(("tezos-p2p", *(exc.command_chain or ())))
         raise CommandError(f"{exc} (see: {chain} --help)", Exit.MISUSE) from None
+    except Unfinished as exc:
+        return tell_usage(str(exc))
     except IdentityError as exc:
         raise CommandError(str(exc)) from None
     return Exit.OK if code is None else code

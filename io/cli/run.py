@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Generator
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, cast
+from typing import Annotated, Any, Final, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
@@ -25,12 +25,13 @@ from ...spec.point import Endpoint, Point
 from ...spec.rpc import Generation
 from ...spec.shell import SHELL_CODEC
 from ...spec.version import Network
-from ..admin.guard import AclError, Policy, read_acl
-from ..admin.server import Door, open_doors
-from ..config import Flags, load_config, load_config_file, local_part, settings_part
+from ..admin.guard import Policy
+from ..admin.server import Door, open_doors, unmatched
+from ..config import Flags, load_config, local_part, settings_part
 from ..daemon import Daemon, split_names
 from ..data_dir import DataDir
 from ..files import load_identity, save_identity
+from ..interfaces import load_interfaces
 from ..log import LogFormat, LogLevel, log_files, make_log
 from ..metrics_addr import listen_for_metrics, parse_metrics_addr
 from ..names import ask
@@ -45,7 +46,6 @@ from .network import (
     MaybeSeconds,
     NetworkName,
     Versions,
-    checked,
     network_of,
 )
 from .search import search
@@ -58,14 +58,9 @@ _SEEDS: Final = {"mainnet": ("boot.tzinit.org", "boot.tzboot.net", "boot.tzbeta.
 HOME: Final = Path("~/.tezos-p2p")
 #: What differs from the reference's defaults: only this machine can dial us.
 _HERE: Final = {"listen-addr": "127.0.0.1:9732"}
+_UNUSED: Final = "the admin interface does not listen at this address: it has no effect"
 
 
-def _check_addresses(texts: tuple[str, ...]) -> None:
-    for text in texts:
-        parse_metrics_addr(text)
-
-
-MetricsAddr = Annotated[tuple[str, ...], checked(_check_addresses)]
 SharesName = Literal["fair", "score"]
 FlagsOfNode = Annotated[Flags, Parameter(name="*")]
 
@@ -86,12 +81,10 @@ def run(
     log_format: LogFormat = "text",
     log_level: LogLevel = "info",
     seconds: MaybeSeconds = None,
-    metrics_addr: MetricsAddr = (),
     record: Path | None = None,
     record_max: Annotated[int, Parameter(validator=Number(gte=1, lte=1 << 20))] = (
         RECORD_MAX >> 20
     ),
-    rpc_addr: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     rpc_host: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     legacy_rpc: bool = False,
     shares: SharesName = "fair",
@@ -112,12 +105,8 @@ def run(
         log_format: lines for people, or one JSON object a line, on standard error.
         log_level: the least that is logged.
         seconds: end after so many seconds.
-        metrics_addr: serve metrics for Prometheus on [HOST][:PORT], localhost and 9932
-            unless said otherwise; may be given several times.
         record: new file to record the run in, for the commands replay and explain.
         record_max: MiB at which the recording ends; the node goes on.
-        rpc_addr: where the admin interface listens: HOST[:PORT], port 8732 if none is
-            given, or unix:PATH; several if repeated.
         rpc_host: another NAME[:PORT] by which clients may call it.
         legacy_rpc: the admin interface has the form of 2019.
         shares: divide bandwidth evenly, or by how useful peers have been.
@@ -131,9 +120,10 @@ def run(
     ours = network_of(network, chain_name, distributed_db_versions, p2p_versions)
     flags = Flags() if flags is None else flags
     config = configuration(files, network, flags)
+    faces = load_interfaces(files.config, flags)
     log = make_log(log_format, log_level)
     with files.lock():
-        for fault in config.warnings:
+        for fault in (*config.warnings, *faces.warnings):
             log.warning("configuration", what=str(fault))
         with contextlib.ExitStack() as doors:
             # First what can be told at once: making an identity may take minutes.
@@ -141,12 +131,14 @@ def run(
             door = _open_door(config)
             if door is not None:
                 doors.enter_context(door)
-            metrics = listen_for_metrics(map(parse_metrics_addr, metrics_addr))
+            metrics = listen_for_metrics(map(parse_metrics_addr, faces.metrics))
             for each in metrics:
                 doors.enter_context(each)
-            rpc = _open_rpc(rpc_addr, _acl(files), rpc_host)
+            rpc = _open_rpc(faces.rpc, faces.acl, rpc_host)
             for rpc_door in rpc:
                 doors.callback(rpc_door.close)
+            for name in unmatched(faces.acl, rpc) if rpc else ():
+                log.warning("configuration", what=f"{files.config}: {name}: {_UNUSED}")
             identity = identity_in(files, config.p2p.expected_proof_of_work)
             seeds = _SEEDS.get(network, ())
             daemon = make_daemon(
@@ -185,22 +177,7 @@ def _open_rpc(
     try:
         return open_doors(where, acl, names)
     except PointError as exc:
-        raise CommandError(f"--rpc-addr, --rpc-host: {exc}", Exit.MISUSE) from None
-
-
-def _acl(files: DataDir) -> tuple[Policy, ...]:
-    """Return the access lists of the admin interface; none unless the file has some.
-
-    Raises:
-        CommandError: they cannot be read.
-    """
-    rpc = load_config_file(files.config).document.get("rpc")
-    if not isinstance(rpc, dict) or "acl" not in rpc:
-        return ()
-    try:
-        return read_acl(cast("dict[str, Any]", rpc)["acl"])
-    except AclError as exc:
-        raise CommandError(f"{files.config}: {exc}", Exit.MISUSE) from None
+        raise CommandError(f"--rpc-host: {exc}", Exit.MISUSE) from None
 
 
 def configuration(files: DataDir, network: NetworkName, flags: Flags) -> Config:
@@ -215,14 +192,19 @@ def configuration(files: DataDir, network: NetworkName, flags: Flags) -> Config:
     else:
         # We pass nothing on, and should not be told what is to be passed on.
         defaults["disable_mempool"] = True
+    faults = load_interfaces(files.config, flags).faults
     try:
-        return load_config(
+        config = load_config(
             files.config, os.environ, flags, defaults=defaults, others=OTHERS
         )
     except ConfigError as exc:
-        for fault in exc.faults[:-1]:
-            remark(f"tezos-p2p: {fault}")
-        raise CommandError(str(exc.faults[-1]), Exit.MISUSE) from None
+        faults = exc.faults + faults
+    else:
+        if not faults:
+            return config
+    for fault in faults[:-1]:
+        remark(f"tezos-p2p: {fault}")
+    raise CommandError(str(faults[-1]), Exit.MISUSE)
 
 
 def identity_in(files: DataDir, difficulty: float) -> Identity:

@@ -26,7 +26,9 @@ LENGTHY = (
     *(
         "*/test_io_admin_bad_input*",
         "*/test_io_admin_daemon*",
+        "*/test_io_admin_crowd*",
         "*/test_io_cli_admin_ours*",
+        "*/test_io_cli_admin_seen*",
     ),
     *("*/test_io_record_daemon*", "*/test_io_nodes_faults*"),
 )

@@ -7,14 +7,26 @@ ports, moments, and bytes a second; lengths stay true to what is sent.
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import time
+from typing import Any
 
 import pytest
 from admin_suite import DRIVERS, LIMIT, OLD_SANDBOX, Stream, hosted, neighbour
 from io_cli_runner import golden
 
+from tezos_p2p.spec.identity import PeerId
+from tezos_p2p.spec.pool_events import (
+    AdvertiseReceived,
+    AdvertiseSent,
+    BootstrapReceived,
+    BootstrapSent,
+    MaintenanceEnded,
+    MaintenanceStarted,
+    SwapFailure,
+)
 from tezos_p2p.spec.rpc import Generation
 from tezos_p2p.spec.version import MAINNET
 
@@ -173,6 +185,13 @@ def test_every_deviation_is_met():
         assert any(sign in request for request, _ in blocks()), sign
 
 
+def recorded(path: str) -> list[Any]:
+    """The documents of a stream of the recording."""
+    (answer,) = [told for asked, told in blocks() if f"GET {path}\n" in asked]
+    lines = answer.partition("\n\n")[2].splitlines()
+    return [json.loads(line) for line in lines if line[:1] in "[{" and line]
+
+
 @pytest.mark.parametrize("driver", DRIVERS)
 def test_streams_of_2019(driver):
     """The three streams of the recording, around a kick and a new connection."""
@@ -192,29 +211,62 @@ def test_streams_of_2019(driver):
                 "content-type: application/json",
                 "transfer-encoding: chunked",
             ]
-        kinds = [each["kind"] for each in peer_log.next()]
-        assert kinds == ["incoming_request", "connection_established"]
-        kinds = [each[1]["event_kind"] for each in point_log.next()]
-        assert kinds == ["accepting_request", "rejecting_request"]
+        of_log = [each["event"] for each in recorded("/network/log")]
+        of_peer = [
+            [each["kind"] for each in lines]
+            for lines in recorded(f"/network/peers/{B}/log?monitor")
+        ]
+        of_point = [
+            [each[1]["event_kind"] for each in lines]
+            for lines in recorded("/network/points/127.0.0.1:18102/log?monitor")
+        ]
+        assert (len(of_log), len(of_peer), len(of_point)) == (4, 4, 4)
+        assert [each["kind"] for each in peer_log.next()] == of_peer.pop(0)
+        assert [it[1]["event_kind"] for it in point_log.next()] == of_point.pop(0)
         assert ours.get(f"/network/connections/{peer}", "DELETE") == {}
         assert log.chunk() == f'{{"event":"disconnection","peer_id":"{peer}"}}\n'.encode()
+        assert of_log.pop(0) == "disconnection"
         (gone,) = peer_log.next()
-        assert gone["kind"] == "disconnection"
+        assert [gone["kind"]] == of_peer.pop(0)
         assert gone.keys() == {"kind", "timestamp", "addr", "port"}
         assert MOMENT.fullmatch(gone["timestamp"])
         (gone,) = point_log.next()
-        assert gone[1] == {"event_kind": "rejecting_request", "p2p_peer_id": peer}
+        assert gone[1] == {"event_kind": of_point.pop(0)[0], "p2p_peer_id": peer}
         again(theirs, ours)
-        names = [log.next()["event"] for _ in range(3)]
-        assert names == [
-            "incoming_connection",
-            "accepting_request",
-            "connection_established",
-        ]
-        assert [peer_log.next()[0]["kind"] for _ in range(2)] == [
-            "incoming_request",
-            "connection_established",
-        ]
+        assert [log.next()["event"] for _ in of_log] == of_log
+        assert [[peer_log.next()[0]["kind"]] for _ in of_peer] == of_peer
+        assert [[point_log.next()[0][1]["event_kind"]] for _ in of_point] == of_point
+
+
+def test_streams_of_2019_have_no_events_that_are_younger():
+    who = PeerId.parse(B)
+    young = (
+        MaintenanceStarted(),
+        *(kind(who) for kind in (BootstrapSent, BootstrapReceived, AdvertiseSent)),
+        AdvertiseReceived(who),
+        MaintenanceEnded(),
+    )
+    for generation in Generation:
+        with hosted("asyncio", 6, generation) as ours:
+            log = ours.stream("/network/log")
+
+            def tell(core, _):
+                core.pool.events.extend((*young, SwapFailure(who)))
+
+            ours.ask(tell)
+            names = [it.name for it in young] if generation is Generation.G2026 else []
+            for name in (*names, "swap_failure"):
+                assert log.next()["event"] == name
+
+
+def test_the_place_that_nobody_could_be_dialled_at_is_not_trusted():
+    with hosted("asyncio", 7, Generation.G2019) as ours:
+        status, headers, body = ours.call("GET", "/network/points/10.9.9.9:0/trust")
+        assert (status, headers["content-type"]) == (400, "text/plain")
+        assert body.startswith(b"Failed to parsed an argument in path. After ")
+        assert ours.get("/network/points") == []
+        assert ours.get("/network/points/10.9.9.9:0/ban") == {}
+        assert ours.get("/network/points/10.9.9.9:7/trust") == {}
 
 
 def test_a_name_of_another_network_changes_nothing_but_itself():

@@ -136,7 +136,7 @@ def test_queries_that_say_nothing(ours, query, phrase):
 
 @pytest.mark.parametrize(
     "timeout",
-    ["abc", "inf", "nan", "-1", "1e999", "601", "1_0", "0x10", "", "%20", "1e3"],
+    ["abc", "inf", "nan", "-1", "1e999", "601", "1_0", "0x10", "", "%20", "1e3", "."],
 )
 def test_timeouts_are_finite_and_not_long(ours, timeout):
     path = f"/network/points/127.0.0.1:9?timeout={timeout}"
@@ -268,6 +268,41 @@ def test_a_huge_body_is_not_read_to_its_end(ours):
             got = sock.recv(65_536)
         assert sent < 50_000_000
         assert got == b"" or got.startswith(b"HTTP/1.1 413 ")
+
+
+def test_who_sends_too_much_is_told_before_it_is_cut(modern):
+    """What was not read has the system throw away what was written."""
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", modern.port), LIMIT) as sock:
+            head = "PUT /network/points/127.0.0.1:9 HTTP/1.1\r\n"
+            head += f"host: 127.0.0.1:{modern.port}\r\ncontent-length: 1000000\r\n\r\n"
+            sock.sendall(head.encode() + bytes(1_000_000))
+            time.sleep(0.02)
+            got = b""
+            while part := sock.recv(65_536):
+                got += part
+        assert got.startswith(b"HTTP/1.1 413 ")
+        assert got.endswith(b"\r\n0\r\n\r\n")
+
+
+def test_what_is_sent_while_an_answer_is_awaited_is_kept(modern):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        socket.create_connection(("127.0.0.1", modern.port), LIMIT) as sock,
+    ):
+        point = f"127.0.0.1:{silent.getsockname()[1]}"
+        host = f"host: 127.0.0.1:{modern.port}\r\n"
+        dial = f"PUT /network/points/{point}?timeout=0.2 HTTP/1.1\r\n{host}"
+        sock.sendall(f"{dial}content-length: 0\r\n\r\n".encode())
+        time.sleep(0.05)
+        for _ in range(2):
+            sock.sendall(f"GET /network/self HTTP/1.1\r\n{host}\r\n".encode())
+        got = b""
+        while got.count(modern.peer_id.encode()) < 2:
+            part = sock.recv(65_536)
+            assert part, got
+            got += part
+        assert got.startswith(b"HTTP/1.1 500 ")
 
 
 def test_a_body_that_is_announced_is_asked_for(modern):
@@ -468,6 +503,20 @@ def test_pages_in_browsers_ask_nothing_in_the_form_of_2019():
                 status, headers, _ = ours.call(route.method, path, b"{}", origin="null")
                 assert status == 403, path
                 assert headers["x-ocaml-resto-cors-error"] == "cross-site request"
+        for path in ("/describe", "/describe/network/self?recurse=no"):
+            assert ours.call("GET", path)[0] == 200
+            assert ours.call("GET", path, origin="http://evil")[0] == 403
+
+
+@pytest.mark.parametrize("generation", [G2019, G2026])
+def test_an_access_list_is_kept_to_by_descriptions_too(generation):
+    acl = [{"address": "127.0.0.1", "whitelist": ["GET /network/**"]}]
+    with hosted("asyncio", 75, generation, policies=read_acl(acl)) as ours:
+        assert ours.call("GET", "/network/self")[0] == 200
+        for path in ("/describe", "/describe/network/self?recurse=no"):
+            status, headers, body = ours.call("GET", path)
+            assert (status, body) == (401, b"")
+            assert headers["content-type"] == "application/json"
 
 
 def test_an_access_list_is_kept_to():

@@ -10,7 +10,7 @@ import stat
 import pytest
 
 from tezos_p2p.io.admin.guard import AclError, Guard, Matcher, comes_from_a_page, read_acl
-from tezos_p2p.io.admin.server import open_doors
+from tezos_p2p.io.admin.server import open_doors, unmatched
 from tezos_p2p.spec.address import PointError
 from tezos_p2p.spec.point import Point
 
@@ -40,7 +40,7 @@ def test_the_first_list_whose_address_is_ours_counts():
     acl = read_acl(
         [
             {"address": "10.0.0.1:1", "blacklist": []},
-            {"address": "localhost", "whitelist": ["GET /a"]},
+            {"address": "rpc.invalid", "whitelist": ["GET /a"]},
             {"address": "10.0.0.1", "whitelist": ["GET /network/*/x", "/b/**"]},
             {"address": "10.0.0.1:8732", "blacklist": []},
             {"address": "127.0.0.1", "blacklist": ["PUT /**", "PATCH/network/**"]},
@@ -53,13 +53,65 @@ def test_the_first_list_whose_address_is_ours_counts():
     for path in (("b",), ("b", "c"), ("b", "c", "d")):
         assert abroad.permits("PUT", path)
     assert not abroad.permits("PUT", ("bb",))
-    named = Guard.of_point(LOOPBACK, "LocalHost", acl)
+    named = Guard.of_point(LOOPBACK, "RPC.invalid.", acl)
     assert named.permits("GET", ("a",))
     assert not named.permits(*STAT)
     here = Guard.of_point(LOOPBACK, acl=acl)
     assert here.permits(*STAT)
     assert not here.permits(*BAN)
     assert not here.permits("PUT", ())
+
+
+@pytest.mark.parametrize(
+    ("where", "called", "address", "meant"),
+    [
+        ("127.0.0.1:8732", "", "127.0.0.1", True),
+        ("127.0.0.1:8732", "", "localhost:8732", True),
+        ("127.0.0.1:8732", "", "LOCALHOST", True),
+        ("127.0.0.1:8732", "localhost", "LOCALHOST:8732", True),
+        ("127.0.0.1:8732", "", "[::ffff:127.0.0.1]:8732", True),
+        ("127.0.0.1:8732", "", "[::ffff:7f00:1]:8732", True),
+        ("[::1]:8732", "", "[0:0:0:0:0:0:0:1]:8732", True),
+        ("[2001:db8::1]:8732", "", "[2001:DB8:0::1]", True),
+        ("127.0.0.1:8732", "", "0.0.0.0:8732", True),
+        ("127.0.0.1:8732", "", "[::]", True),
+        ("[::1]:8732", "", "[::]:8732", True),
+        ("127.0.0.1:8732", "", "_:8732", True),
+        ("127.0.0.1:8732", "", ":8732", True),
+        ("[::1]:8732", "", "0.0.0.0", False),
+        ("127.0.0.1:8732", "", "127.0.0.1:8733", False),
+        ("127.0.0.1:8732", "", "0.0.0.0:8733", False),
+        ("127.0.0.1:8732", "", "127.0.0.2", False),
+        ("127.0.0.1:8732", "", "nobody.invalid", False),
+        ("10.0.0.1:8732", "", "localhost", False),
+    ],
+)
+def test_addresses_are_compared_and_not_their_texts(where, called, address, meant):
+    """A list that is about the listener and not taken for that would forbid nothing."""
+    acl = read_acl([{"address": address, "whitelist": ["GET /network/stat"]}])
+    guard = Guard.of_point(Point.parse(where), called, acl)
+    assert guard.is_meant(acl[0]) is meant
+    if meant:
+        assert guard.permits(*STAT)
+        assert not guard.permits(*BAN)
+
+
+def test_lists_about_no_listener_are_told(tmp_path):
+    acl = read_acl(
+        [
+            {"address": "127.0.0.1", "blacklist": []},
+            {"address": "localhost", "blacklist": []},  # behind another, yet about it
+            {"address": "10.0.0.1", "blacklist": []},
+        ]
+    )
+    for places, names in (
+        (["127.0.0.1:0"], ["rpc.acl[2]"]),
+        ([f"unix:{tmp_path}/rpc"], ["rpc.acl[0]", "rpc.acl[1]", "rpc.acl[2]"]),
+    ):
+        doors = open_doors(places, acl)
+        assert unmatched(acl, doors) == names
+        for door in doors:
+            door.close()
 
 
 @pytest.mark.parametrize(
@@ -148,6 +200,30 @@ def test_localhost_is_a_name_with_an_address():
     assert door.guard.permits(*BAN)
     assert door.guard.knows_host(f"localhost:{door.guard.port}")
     door.close()
+
+
+def test_all_addresses_of_a_name_are_listened_on(monkeypatch):
+    addresses = "127.0.0.1", "127.0.0.2"
+
+    def found(host, port, **_):
+        assert host == "here.test"
+        return [(socket.AF_INET, None, None, "", (it, port)) for it in addresses]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    acl = read_acl([{"address": "127.0.0.2", "whitelist": ["GET /network/stat"]}])
+    first, second = doors = open_doors(["here.test:0"], acl)
+    port = first.guard.port
+    assert [door.guard.name for door in doors] == [f"{it}:{port}" for it in addresses]
+    assert all(door.guard.knows_host(f"here.test:{port}") for door in doors)
+    assert first.guard.permits(*BAN)
+    assert not second.guard.permits(*BAN)
+    for door in doors:
+        door.close()
+    with (
+        socket.create_server(("127.0.0.2", 0)) as taken,
+        pytest.raises(OSError, match=r"cannot listen on 127.0.0.2:\d+: "),
+    ):
+        open_doors([f"here.test:{taken.getsockname()[1]}"])
 
 
 def test_a_unix_socket_is_for_its_owner(tmp_path):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import socket
 import threading
 import time
 
 import pytest
-from admin_suite import DRIVERS, hosted
+from admin_suite import DRIVERS, LIMIT, hosted
 from node_suite import limits
 
-from tezos_p2p.io.admin import lists
+from tezos_p2p.io.admin import http, lists
 from tezos_p2p.spec.identity import PeerId
 from tezos_p2p.spec.point import Point
 
@@ -73,3 +75,113 @@ def test_few_lists_are_made_at_once_and_all_are_answered(driver, monkeypatch):
         for thread in threads:
             thread.join(30)
         assert sizes == [300] * 8
+
+
+class Reader:
+    """Asks for a list, and takes of the answer what it is told to take."""
+
+    def __init__(self, ours, path="peers"):
+        self.sock = socket.socket()
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.sock.settimeout(LIMIT)
+        self.sock.connect(("127.0.0.1", ours.port))
+        head = f"GET /network/{path} HTTP/1.1\r\nhost: 127.0.0.1:{ours.port}\r\n\r\n"
+        self.sock.sendall(head.encode())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.sock.close()
+
+    def begun(self):
+        """Wait until the answer has begun; return all that it takes."""
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += self.sock.recv(1)
+        return int(head.partition(b"content-length: ")[2].split(b"\r\n")[0])
+
+    def take(self, size, pause=0.0):
+        """Take so many bytes, or all; return how many there were."""
+        taken = 0
+        with contextlib.suppress(ConnectionError):
+            while taken < size and (got := self.sock.recv(min(65_536, size - taken))):
+                taken += len(got)
+                time.sleep(pause)
+        return taken
+
+
+def until(condition):
+    end = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def unread(ours):
+    return ours.server.admin.service._answers._unread
+
+
+def test_slow_readers_keep_nobody_waiting():
+    with hosted("asyncio", 82, limits=ROOM) as ours, contextlib.ExitStack() as stack:
+        ours.ask(fill)
+        slow = [stack.enter_context(Reader(ours)) for _ in range(lists.LISTS_MAX + 1)]
+        for each in slow:
+            each.begun()
+        began = time.monotonic()
+        assert ours.get("/network/connections") == []
+        assert len(ours.get("/network/points")) == COUNT
+        assert time.monotonic() - began < http.WRITE_TIMEOUT / 2
+        assert unread(ours) > 10_000_000
+        for each in slow:
+            each.sock.close()
+        until(lambda: unread(ours) == 0)
+
+
+def test_what_waits_to_be_read_is_bounded_and_who_waits_behind_it_is_told(monkeypatch):
+    monkeypatch.setattr(lists, "UNREAD_MAX", 1_000_000)
+    monkeypatch.setattr(lists, "PATIENCE", 0.2)
+    with hosted("asyncio", 83, limits=ROOM) as ours:
+        ours.ask(fill)
+        with Reader(ours) as other:
+            other.begun()
+            status, _, body = ours.call("GET", "/network/connections")
+            assert status == 503
+            assert b"wait to be read" in body
+            # Others are answered.
+            assert ours.call("GET", "/network/stat")[0] == 200
+        until(lambda: unread(ours) == 0)
+        assert ours.get("/network/connections") == []
+
+
+def test_who_goes_while_it_waits_for_its_list_waits_no_more(monkeypatch):
+    monkeypatch.setattr(lists, "UNREAD_MAX", 1_000_000)
+    monkeypatch.setattr(lists, "PATIENCE", 600.0)
+    with hosted("asyncio", 84, limits=ROOM) as ours:
+        ours.ask(fill)
+        with Reader(ours) as slow:
+            slow.begun()
+            waiters = [Reader(ours) for _ in range(8)]
+            until(lambda: len(ours.server.admin.http) == 9)
+            for each in waiters:
+                each.sock.close()
+            until(lambda: len(ours.server.admin.http) == 1)
+            assert unread(ours) > 0
+        until(lambda: unread(ours) == 0)
+
+
+def test_readers_may_be_slow_but_not_for_ever(monkeypatch):
+    monkeypatch.setattr(http, "WRITE_TIMEOUT", 0.3)
+    with hosted("asyncio", 85, limits=ROOM) as ours:
+        ours.ask(fill)
+        with Reader(ours) as slow, Reader(ours) as stopped:
+            size = slow.begun()
+            assert stopped.begun() == size
+            assert slow.take(500_000, 0.005) == 500_000
+            assert slow.take(size - 500_000) == size - 500_000
+            assert stopped.take(size) < size  # cut meanwhile
+        monkeypatch.setattr(http, "ANSWER_TIMEOUT", 0.5)
+        with Reader(ours) as slow:
+            size = slow.begun()
+            assert slow.take(size, 0.02) < size
+        until(lambda: unread(ours) == 0)

@@ -107,6 +107,9 @@ def test_every_state_has_its_sign(capsys):
         (1023, "1023 B", "1023 B/s"),
         (1024, "1.00 kiB", "1.00 kiB/s"),
         ((1 << 20) - 1, "1024.00 kiB", "1024.00 kiB/s"),
+        (1152, "1.12 kiB", "1.12 kiB/s"),
+        (1408, "1.38 kiB", "1.38 kiB/s"),
+        (-1536, "-1.50 kiB", "-1.50 kiB/s"),
         (1 << 20, "1.00 MiB", "1.00 MiB/s"),
         (3 << 30, "3.00 GiB", "3072.00 MiB/s"),
         (5 << 40, "5.00 TiB", "5242880.00 MiB/s"),
@@ -116,6 +119,10 @@ def test_every_state_has_its_sign(capsys):
 def test_sizes_and_rates(size, total, rate):
     assert size_text(size) == total
     assert rate_text(size) == rate
+
+
+def test_no_size_is_too_large():
+    assert size_text(10**400 << 40) == f"{10**400}.00 TiB"
 
 
 def test_what_a_later_node_tells_besides_is_passed_over(capsys):

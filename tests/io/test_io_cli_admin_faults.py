@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import ssl
 import subprocess
@@ -16,6 +17,7 @@ from io_cli_runner import environment
 
 from tezos_p2p.io import admin_client
 from tezos_p2p.io.admin_endpoint import Endpoint
+from tezos_p2p.io.cli import admin_call
 from tezos_p2p.io.cli.start import main
 
 NEW = {"GET /version": value(VERSION_2026)}
@@ -53,6 +55,14 @@ def bad_request(text):
     return chunked(text, status="400 Bad Request", kind="text/plain")
 
 
+def full_stat(old, new):
+    """An answer that is right but for one field."""
+    text = json.dumps(FULL_STAT_2026, separators=(",", ":"))
+    changed = re.sub(old, new, text, count=1)
+    assert changed != text
+    return answer(changed)
+
+
 FAULTS = [
     ("closed", closing(), "the connection was closed unanswered"),
     ("no-http", closing(b"SSH-2.0-OpenSSH_9.2\r\n"), "the answer is not HTTP: "),
@@ -86,6 +96,22 @@ FAULTS = [
     ("number", answer("9" * 10_000), "the answer: not JSON: "),
     ("shape", answer('{"stat":7}'), "the answer"),
     ("list", answer("[]"), "the answer"),
+    (
+        "rate",
+        full_stat(r'(?<="current_inflow":)\d+', "1" + "0" * 400),
+        "a number from -1073741824 to 1073741823 wanted",
+    ),
+    (
+        "port",
+        full_stat(r'(?<="remote_socket_port":)\d+', "99999999"),
+        "a number from 0 to 65535 wanted",
+    ),
+    (
+        # A number is not as many zero bytes.
+        "name",
+        full_stat(r'(?<="chain_name":)"\w+"', '{"invalid_utf8_string":4000000000}'),
+        "a string wanted, or the bytes of one",
+    ),
     (
         "redirect",
         b"HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\n"
@@ -311,17 +337,24 @@ def test_http_on_a_port_of_tls(certificate, capsys):
         ("top --interval 0", "seconds"),
     ],
 )
-def test_wrong_usage_is_one_line_and_2(arguments, said, capsys):
-    assert main(["admin", *arguments.split(" ")]) == 2
+def test_wrong_usage_is_told_as_the_reference_does(arguments, said, capsys):
+    """One line, an empty line, and the usage; 1 for scripts that know its client."""
+    assert main(["admin", *arguments.split(" ")]) == 1
     out, err = capsys.readouterr()
     assert out == ""
-    assert re.fullmatch(r"tezos-p2p: [^\n]+\n", err)
-    assert said in err
+    assert re.match(r"Error:\n  [^\n]+\n\nUsage:\n  tezos-p2p admin ", err)
+    assert said in err.splitlines()[1]
+
+
+def test_the_usage_has_the_options_of_all_commands(capsys):
+    assert main(["admin", "nope"]) == 1
+    usage = capsys.readouterr().err.partition("Options of all commands:\n")[2]
+    assert re.findall(r"^  (--\w+): .+$", usage, re.M) == [*admin_call._BEFORE]
 
 
 def test_wrong_usage_from_the_environment(capsys, monkeypatch):
     monkeypatch.setenv("TEZOS_P2P_ENDPOINT", "ftp://x")
-    assert main(["admin", "p2p", "stat"]) == 2
+    assert main(["admin", "p2p", "stat"]) == 1
     assert "'ftp' is none of http, https and unix" in capsys.readouterr().err
 
 

@@ -14,6 +14,7 @@ from admin_vectors import VERSION_2026, B, D
 from io_cli_runner import COMMAND, environment
 
 from tezos_p2p.io import admin_client
+from tezos_p2p.io.cli import admin_watch
 from tezos_p2p.io.cli.start import main
 
 NEW = {"GET /version": value(VERSION_2026)}
@@ -174,6 +175,72 @@ def test_a_stream_that_goes_wrong_says_so(log, said, capsys, monkeypatch):
     assert out == ""
     assert re.fullmatch(r"Error:\n  [^\n]+\n", err)
     assert said in err
+
+
+def cut_short(sock):
+    sock.sendall(b"HTTP/1.1 200 OK\r\n")
+
+
+def watch_again(log, *words):
+    with AdminServer(NEW | {LOG: log}) as server:
+        endpoint = ("--endpoint", server.endpoint, "--timeout", "1")
+        code = main(["admin", "watch", "--reconnect", *endpoint, *words])
+    return code, server.requests.count(LOG)
+
+
+def test_it_is_watched_again_when_the_stream_has_ended(capsys, monkeypatch):
+    monkeypatch.setattr(admin_watch, "FIRST_PAUSE", 0.02)
+    documents = [f"{json.dumps(event)}\n" for event in EVENTS]
+    log = [
+        chunked(documents[0]),  # ended in order
+        cut,  # within a document
+        held(b""),  # silence, which is no stream
+        chunked(documents[1], documents[6]),
+    ]
+    code, asked = watch_again(log, "--count", "3")
+    assert (code, asked) == (0, 4)
+    out, err = capsys.readouterr()
+    assert CLOCK.sub("", out).splitlines() == [
+        line for number, line in enumerate(LINES.splitlines()) if number in (0, 1, 6)
+    ]
+    lines = [re.sub(r"http\S+", "URI", line) for line in err.splitlines()]
+    again = "tezos-p2p: watching again in 0.02 s"
+    assert re.match(
+        r"tezos-p2p: watching; what happened for \d\.\d s is missing", lines[2]
+    )
+    assert [*lines[:2], *lines[3:6]] == [
+        "tezos-p2p: GET URI the node has ended the stream; 1 events were told",
+        again,
+        "tezos-p2p: GET URI the connection ended within the answer",
+        again,
+        "tezos-p2p: watching again in 0.04 s",
+    ]
+    assert len(lines) == 7
+
+
+def test_pauses_grow_up_to_a_bound(capsys, monkeypatch):
+    monkeypatch.setattr(admin_watch, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(admin_watch, "LAST_PAUSE", 0.03)
+    first = chunked(f"{json.dumps(EVENTS[0])}\n")
+    assert watch_again([first, cut_short], "--seconds", "0.5")[0] == 0
+    pauses = re.findall(r"again in (\S+) s", capsys.readouterr().err)
+    assert pauses[:4] == ["0.01", "0.02", "0.03", "0.03"]
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ([held(b"")], "no answer within 1 seconds"),
+        ([answer("", 401)], "do not allow it"),
+        ([chunked(), answer("<html>", kind="text/html")], "answers text/html, not JSON"),
+    ],
+)
+def test_who_never_was_there_or_is_no_node_is_not_tried_again(
+    log, said, capsys, monkeypatch
+):
+    monkeypatch.setattr(admin_watch, "FIRST_PAUSE", 0.02)
+    assert watch_again(log) == (1, len(log))
+    assert said in capsys.readouterr().err
 
 
 def test_it_can_be_interrupted():

@@ -333,8 +333,9 @@ def test_bad_addresses_are_one_readable_line(tmp_path, capsys, address, code, sa
 class Fake:
     """An exposition that counts how often it is asked."""
 
-    def __init__(self, fails=False):
+    def __init__(self, fails=False, more=b""):
         self.asked = 0
+        self.told = more
         self.fails = fails
         self.lag = self
         self.lags = []
@@ -344,7 +345,7 @@ class Fake:
         if self.fails:
             raise RuntimeError("broken")
         self.asked += 1
-        return f"asked {self.asked}\n".encode()
+        return self.told + f"asked {self.asked}\n".encode()
 
     def add(self, seconds):
         self.lags.append(seconds)
@@ -485,15 +486,41 @@ def test_so_many_are_served_at_once_and_no_more(monkeypatch):
             stack.enter_context(socket.create_connection(where[:2], timeout=LIMIT))
             for _ in range(3)
         ]
-        for sock in held:
+        for sock in held[:2]:
             sock.sendall(b"GET ")
-        assert say(where, get()) == b""
-        held[0].sendall(b"/metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        # Who has not asked, be it begun, makes room for whoever comes: the oldest.
+        assert b"asked" in say(where, get())
+        with contextlib.suppress(ConnectionError):
+            assert held[0].recv(65_536) == b""
+        held[1].sendall(b"/metrics HTTP/1.1\r\nHost: x\r\n\r\n")
         answer = b""
-        while piece := held[0].recv(65_536):
+        while piece := held[1].recv(65_536):
             answer += piece
         assert b"asked" in answer
         assert b"asked" in say(where, get())
+
+
+def test_the_silent_shut_nobody_out():
+    with served() as where, contextlib.ExitStack() as stack:
+        for _ in range(2 * metrics_server.CONNECTIONS_MAX):
+            stack.enter_context(socket.create_connection(where[:2], timeout=LIMIT))
+        began = time.monotonic()
+        for _ in range(3):
+            assert b"asked" in say(where, get())
+        assert time.monotonic() - began < metrics_server.SECONDS_MAX / 2
+
+
+def test_who_has_asked_makes_room_for_nobody(monkeypatch):
+    monkeypatch.setattr(metrics_server, "CONNECTIONS_MAX", 2)
+    with served(Fake(more=b"x" * 50_000_000)) as where, contextlib.ExitStack() as stack:
+        for _ in range(2):
+            sock = stack.enter_context(socket.socket())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.settimeout(LIMIT)
+            sock.connect(where[:2])
+            sock.sendall(get())
+            assert sock.recv(1) == b"H"
+        assert say(where, get()) == b""
 
 
 def test_who_asks_at_once_again_gets_the_same(monkeypatch):

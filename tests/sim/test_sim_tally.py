@@ -370,4 +370,4 @@ def test_a_node_says_how_full_it_is():
     assert counts.max_target <= counts.max_threshold <= counts.max
     assert status.queues["incoming_max"] == limits.incoming_message_queue_size
     assert (status.greylist, status.banned) == (Listed(1, 2), Listed(1, 1))
-    assert status.refusals == {each.name: n for each, n in hub.refused.items()}
+    assert status.refusals == {each.name.lower(): n for each, n in hub.refused.items()}

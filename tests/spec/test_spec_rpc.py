@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import attrs
 import pytest
@@ -58,6 +59,9 @@ PEER = PeerId.parse("idtYTfTAvS6fhH9WvkXFtRaK6Cij32")
 HERE = ConnectionId(Address.parse("127.0.0.1"), 9732)
 #: 2019-05-16T10:30:05 and 2019-05-17T23:59:59.
 EARLY, LATE = Timestamp(1558002605.0), Timestamp(1558137599.0)
+
+_PORT = re.compile(r'(?<="remote_socket_port":)[0-9]+')
+_FLOW = re.compile(r'(?<="current_inflow":)[0-9]+')
 
 OBJECTS = [
     (v.PEER_INFO_RUNNING, PeerInfo),
@@ -164,12 +168,19 @@ def test_clients_of_2019_know_no_names_of_late_events_of_a_point(kind, of_2019):
 @pytest.mark.parametrize("kind", PeerEventKind)
 def test_events_of_a_peer(kind):
     event = PeerEvent(kind, EARLY, HERE)
+    # Whoever has ended it, as both years' nodes write it.
+    ours = kind is PeerEventKind.DISCONNECTION
+    written = PeerEventKind.EXTERNAL_DISCONNECTION if ours else kind
     text = (
-        f'{{"kind":"{kind.name.lower()}","timestamp":"2019-05-16T10:30:05-00:00",'
+        f'{{"kind":"{written.name.lower()}","timestamp":"2019-05-16T10:30:05-00:00",'
         '"addr":"::ffff:127.0.0.1","port":9732}'
     )
     assert OLD.text(event) == text
-    assert OLD.read(text, PeerEvent, "it") == event
+    assert json.loads(NEW.text(event))["kind"] == written.name.lower()
+    assert OLD.read(text, PeerEvent, "it") == event._replace(kind=written)
+    assert NEW.read(
+        text.replace(written.name.lower(), kind.name.lower()), PeerEvent, "it"
+    )
 
 
 def test_a_full_stat_is_all_in_one():
@@ -247,6 +258,29 @@ def test_changes_are_read_and_written(text, kind, value):
             ConnectionInfo,
             "a string wanted, or the bytes of one",
         ),
+        *(
+            (
+                v.CONNECTION_NO_PORT.replace(
+                    '"TEZOS"', f'{{"invalid_utf8_string":{it}}}'
+                ),
+                ConnectionInfo,
+                "a string wanted, or the bytes of one",
+            )
+            # A number would be as many zero bytes.
+            for it in ("4000000000", "-1", "true", '"x"', "[-1]", "[true]", "[1.0]", "{}")
+        ),
+        (
+            v.CONNECTION_NO_PORT.replace(
+                '"TEZOS"', '{"invalid_utf8_string":[' + "0," * 65_535 + "0]}"
+            ),
+            ConnectionInfo,
+            "65535 at most",
+        ),
+        (_PORT.sub("99999999", v.CONNECTION_NO_PORT), ConnectionInfo, "0 to 65535"),
+        (_PORT.sub("-1", v.CONNECTION_NO_PORT), ConnectionInfo, "0 to 65535"),
+        (_PORT.sub("true", v.CONNECTION_NO_PORT), ConnectionInfo, "not bool"),
+        (_FLOW.sub("1" + "0" * 400, v.STAT), Stat, "-1073741824 to 1073741823"),
+        (_FLOW.sub("1073741824", v.STAT), Stat, "-1073741824 to 1073741823"),
         ('{"kind":"incoming_request","timestamp":"x"}', PeerEvent, "addr"),
         ('{"kind":"x","timestamp":"0","addr":"::"}', PeerEvent, "'x' is none of"),
         ('{"kind":"disconnection","timestamp":"x","addr":"::"}', PeerEvent, "a moment"),
@@ -263,6 +297,12 @@ def test_what_has_another_form_is_refused_readably(text, kind, phrase):
         NEW.read(text, kind, "it")
     assert phrase in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_rates_that_are_too_large_are_written_as_the_largest():
+    fast = Stat(Int64(0), Int64(0), 1 << 40, (1 << 30) - 1)
+    assert NEW.read(NEW.text(fast), Stat, "it").current_inflow == (1 << 30) - 1
+    assert NEW.data(fast)["current_outflow"] == (1 << 30) - 1
 
 
 def test_answers_of_later_nodes_may_have_more_fields():

@@ -36,6 +36,11 @@ ERRORS = [
     (P2pError(ErrorKind.TOO_MANY_CONNECTIONS), {}, {}),
     (P2pError(ErrorKind.PRIVATE_MODE), {}, {}),
     (P2pError(ErrorKind.NOT_ENOUGH_PROOF_OF_WORK), {}, {}),
+    (
+        P2pError(ErrorKind.NOT_ENOUGH_PROOF_OF_WORK, facts={"peer_id": PEER}),
+        {"peer id": str(PEER)},
+        {"peer_id": str(PEER)},
+    ),
     (P2pError(ErrorKind.REJECTED_NO_COMMON_PROTOCOL), {}, {}),
     (
         P2pError(
@@ -75,9 +80,13 @@ def test_errors_have_their_fields(error, old, new):
     for form, fields in ((OLD, old), (NEW, new)):
         written = form.data(error_of(error, POINT, form))
         assert written == {"kind": "permanent", "id": error.kind.id, **fields}
-        if form is OLD and error.kind is not ErrorKind.NOT_ENOUGH_PROOF_OF_WORK:
+        if form is OLD:
             texts = [json.loads(text)[0] for text in v.ERRORS]
-            bare = error.kind is ErrorKind.REJECTED_NO_COMMON_PROTOCOL and not fields
+            needs = (
+                ErrorKind.REJECTED_NO_COMMON_PROTOCOL,
+                ErrorKind.NOT_ENOUGH_PROOF_OF_WORK,
+            )
+            bare = error.kind in needs and not fields
             assert written in texts or bare
 
 
