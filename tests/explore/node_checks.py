@@ -172,7 +172,6 @@ def _faults_of_memory(host: Host) -> Iterator[str]:
     kept = {
         "the pool": node.pool.running,
         "the timers": node._traffic.timers._armed,
-        "the inbox's counts": node._inbox._others,
         "the seats": node._reception._pending._key_of,
         "the talks": node._answerer._talks,
         "the talks' timers": node._answerer._timers._armed,
@@ -182,6 +181,8 @@ def _faults_of_memory(host: Host) -> Iterator[str]:
     for what, links in kept.items():
         if stale := [link for link in links if link > 0 and link not in lines]:
             yield f"{what} still know of {stale}"
+    if stale := node._inbox._others.keys() - node._inbox._boxes.keys():
+        yield f"the inbox's counts still know of {sorted(stale)}"
     for link, box in node._inbox._boxes.items():
         # What is said behind Left, nobody would pull; before it, the link is kept.
         if link not in lines and [type(item) for item in box] != [Left]:

@@ -543,6 +543,7 @@ TAMPERED: Final[dict[str, Callable[[Any, Host], object]]] = {
     "with a banned peer": lambda n, _: n.acl.ban_peer(_attempt(n).peer.peer_id),
     "the talks still know of [7]": lambda n, _: n._answerer._talks.update({7: None}),
     "the timers still know of [7]": lambda n, _: n._traffic.timers.set(7, 2000.0),
+    "counts still know of [7]": lambda n, _: n._inbox._others.update({7: 1}),
     "the inbox still knows of 7": lambda n, _: n._inbox.put(Ready(7, None)),
     "commands are left over": lambda n, _: n._traffic.commands.append(None),
     "was not told of new points": lambda n, _: setattr(n, "_news", 0),

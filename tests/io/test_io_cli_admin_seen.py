@@ -56,8 +56,12 @@ def test_what_an_operator_does_is_seen_by_another_who_watches(
     tmp_path, capsys, driver, legacy
 ):
     form = ["--legacy-rpc"] if legacy else []
-    one = Running(tmp_path / "one", "--rpc-addr", "127.0.0.1:0", *form, driver=driver)
-    two = Running(tmp_path / "two")
+    # Neither dials by itself.
+    quiet = ("--disable-p2p-maintenance",)
+    one = Running(
+        tmp_path / "one", "--rpc-addr", "127.0.0.1:0", *quiet, *form, driver=driver
+    )
+    two = Running(tmp_path / "two", *quiet)
     try:
         ask = Operator(one.until("admin_interface")["listening"], capsys)
         where, who = two.where, two.peer

@@ -264,8 +264,8 @@ def test_messages_before_a_reset_are_delivered(world):
     with other.result() as puppet:
         puppet.say(raw(b"one"), raw(b"two"))
         # What is still on its way when a reset comes is lost, by TCP itself.
-        waiting = ours.core._inbox._messages
-        world.until(lambda: ours.look(lambda: sum(waiting.values())) == 2)
+        inbox = ours.core._inbox
+        world.until(lambda: ours.look(lambda: inbox.waiting) == 2)
         puppet.reset()
         world.until(lambda: not ours.known)
         assert [it for _, it in ours.take(2)] == [b"one", b"two"]
