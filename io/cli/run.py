@@ -38,7 +38,7 @@ from ..names import ask
 from ..node_ends import unguessable
 from ..record.log import RECORD_MAX, Recorder
 from ..record.node import RecordedNode
-from ..sockets import listen_on, point_of
+from ..sockets import Nearby, listen_on, point_of
 from .exits import CommandError, Exit
 from .network import (
     ChainName,
@@ -226,8 +226,17 @@ def _open_door(config: Config) -> socket.socket | None:
 
 
 def _nearby(config: Config) -> Point | None:
+    """Return where datagrams are exchanged.
+
+    Raises:
+        OSError: the port is taken; the node takes it itself, later.
+    """
     endpoint = config.p2p.discovery_endpoint
-    return None if endpoint is None else _resolved(config, "discovery-addr", endpoint)
+    if endpoint is None:
+        return None
+    point = _resolved(config, "discovery-addr", endpoint)
+    Nearby(point).close()
+    return point
 
 
 def _resolved(config: Config, key: str, endpoint: Endpoint) -> Point:

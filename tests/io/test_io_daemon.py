@@ -196,6 +196,18 @@ def test_a_port_that_is_taken_is_told_before_an_identity_is_made(tmp_path):
     assert not (tmp_path / "identity.json").exists()
 
 
+def test_a_port_for_datagrams_that_is_taken_is_told_as_early(tmp_path):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        given = ("--data-dir", str(tmp_path), "--discovery-addr", f"127.0.0.1:{port}")
+        done = run("run", *given, "--net-addr", "127.0.0.1:0", "--expected-pow", "70")
+    assert done.returncode == 1
+    told = f"tezos-p2p: cannot listen for neighbours on UDP port {port}"
+    assert done.stderr.splitlines()[-1].startswith(told)
+    assert not (tmp_path / "identity.json").exists()
+
+
 @pytest.mark.parametrize("option", ["--net-addr", "--discovery-addr"])
 def test_an_address_of_ones_own_that_is_none_is_told_by_option_and_name(tmp_path, option):
     given = ("--data-dir", str(tmp_path), "--expected-pow", "70")
