@@ -19,7 +19,7 @@ if _HERE not in sys.path:
 settings.register_profile(
     "deterministic",
     # Of tests that do not say how many: fewer where the same was tried before.
-    max_examples=int(os.environ.get("TEZOS_P2P_EXAMPLES", "100")),
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "100")),
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],

@@ -157,7 +157,7 @@ _ALL: Final[dict[str, Rules]] = {
         most=(1, 0), work=1, refuses=True, half=2, lazy=True, closes=(DRAIN, ())
     ),
 }
-WORLDS: Final = without_large(_ALL, "open, cut anywhere")
+WORLDS: Final = without_large(_ALL, "open, cut anywhere", "open, bodies referred to")
 #: Small enough to be explored again and again.
 SMALL: Final = (
     "from the start",

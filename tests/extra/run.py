@@ -23,6 +23,8 @@ LENGTHY = (
     *("*/benchmarks/*", "*/docs/*", "*/test_house*", "*/test_io_admin_fuzz*"),
     *("*/test_io_nodes_long*", "*/test_io_sandbox*", "*/test_fsm_pool_model*"),
     *("*/test_sim_hour*", "*/test_sim_convergence*", "*/test_sim_crowds*"),
+    *("*/test_sim_shares*", "*/test_sim_silent*", "*/test_sim_steadfast*"),
+    *("*/test_io_record.py", "*/test_io_admin_lists*"),
     *(
         "*/test_io_admin_bad_input*",
         "*/test_io_admin_daemon*",
@@ -42,7 +44,7 @@ def run(*command: str | Path) -> None:
         cwd=ROOT,
         timeout=900,
         # What Hypothesis finds was found before: these examples are for the versions.
-        env={**os.environ, "TEZOS_P2P_EXAMPLES": "20"},
+        env={**os.environ, "HYPOTHESIS_EXAMPLES": "20"},
     ).returncode
     if code != 0:
         sys.exit(code)
@@ -114,9 +116,9 @@ def main() -> None:
         if python is None:
             missing.append(version)
         else:
-            # The command is tried below, with the oldest of what it is made of.
+            # What starts processes is tried below, with the oldest of what it is made of.
             pins = ROOT / "tests" / "constraints.txt"
-            left_out = ("*/test_io_cli*", "*/test_io_demo*")
+            left_out = ("*/test_io_cli*", "*/test_io_demo*", "*/test_io_daemon.py")
             suite(f"python{version}", python, pins, *left_out, more=",embedding")
     for version in missing:
         print(f"--- python{version}: not on this machine, NOT RUN", flush=True)

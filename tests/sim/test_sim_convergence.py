@@ -12,6 +12,9 @@ from nodes import MIDDLE, SMALL, actives, network
 
 from tezos_p2p.fsm.maintenance import Bounds
 
+# Of what is there, other tests take every branch: tracing doubles the time.
+pytestmark = pytest.mark.no_cover
+
 HERE = Path(__file__).parent
 
 

@@ -31,6 +31,9 @@ from tezos_p2p.spec.pool_events import OutgoingConnection
 from tezos_p2p.spec.reasons import Reason
 from tezos_p2p.spec.version import Network
 
+# Of what is there, other tests take every branch: tracing doubles the time.
+pytestmark = pytest.mark.no_cover
+
 WIDE = attrs.evolve(
     IDLE, expected_connections=60, max_connections=60, max_incoming_connections=60
 )

@@ -190,6 +190,16 @@ def test_another_network_is_refused_and_its_point_forgotten():
     assert point(1) not in one.node.pool.known_points
 
 
+def test_a_trusted_point_of_another_network_stays_known():
+    sim = Sim(1)
+    one = sim.add(point(0), node(0, limits=IDLE, network=MAINNET, trusted=(1,)))
+    sim.add(point(1), node(1, limits=IDLE))
+    sim.do(one, lambda it: it.connect(point(1), sim.now))
+    sim.run(2.0)
+    assert actives(sim) == [0, 0]
+    assert one.node.pool.known_points[point(1)].trusted
+
+
 def test_somebody_else_than_expected_is_not_admitted():
     sim = Sim(1)
     one = sim.add(point(0), node(0, limits=IDLE))

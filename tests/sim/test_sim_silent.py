@@ -11,6 +11,9 @@ from tezos_p2p.spec.address import Address
 from tezos_p2p.spec.limits import Limits
 from tezos_p2p.spec.point import Point
 
+# Of what is there, other tests take every branch: tracing doubles the time.
+pytestmark = pytest.mark.no_cover
+
 #: The limits of a node of the network, without maintenance.
 USUAL = attrs.evolve(Limits(), maintenance_idle_time=None)
 #: Many addresses of one prefix each: 254 of a /24, and 251 networks of one /56.

@@ -16,6 +16,9 @@ from tezos_p2p.spec.point import Point
 from tezos_p2p.spec.reasons import Reason
 from tezos_p2p.spec.version import SANDBOX
 
+# Of what is there, other tests take every branch: tracing doubles the time.
+pytestmark = pytest.mark.no_cover
+
 
 @pytest.mark.parametrize("rate", [4, 10])
 def test_silent_dials_from_many_prefixes_keep_no_newcomer_out(rate):
