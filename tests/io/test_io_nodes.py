@@ -284,7 +284,8 @@ def test_a_consumer_that_is_stuck_delays_no_other_peer(world):
     taking = free.begin("take", 200)
     ours.say(free.peer_id, [b"%d" % n for n in range(200)])
     assert [it for _, it in world.result(taking)] == [b"%d" % n for n in range(200)]
-    assert not ours.send_now(stuck.peer_id, LONG)
+    # The system may have found room for a little more; but no end of it.
+    assert flood(ours, stuck) < 5
 
 
 def test_an_application_that_does_not_pull_stops_only_who_talks(world):
