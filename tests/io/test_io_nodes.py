@@ -39,16 +39,21 @@ NARROW = limits(
 LONG = b"at last" * 20_000
 
 
-def flood(side, peer, message=bytes(4 * MIB), turns=50):
-    """Queue messages until there is no room, and nothing moves; return how many."""
-    count, still, before = 0, 0, -1
-    while still < turns:
+def flood(side, peer, message=bytes(4 * MIB), turns=50, calm=0.25):
+    """Queue messages until there is no room, and nothing moves; return how many.
+
+    Nothing has moved in so many turns and seconds: a busy machine lets a thread wait.
+    """
+    count, still, before, moved = 0, 0, -1, time.monotonic()
+    while still < turns or (side.world.real and time.monotonic() - moved < calm):
         if side.send_now(peer.peer_id, message):
             count += 1
         side.world.step()
         link = side.link_to(peer).link
         sealed = side.look(lambda link=link: side.core._reception.connection(link).sealed)
-        still, before = (still + 1, before) if sealed == before else (0, sealed)
+        still += 1
+        if sealed != before:
+            still, before, moved = 0, sealed, time.monotonic()
     return count
 
 
