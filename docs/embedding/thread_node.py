@@ -115,14 +115,14 @@ def say(node: NodeThread, name: str, peer: PeerId) -> None:
         node.send(peer, message(name, number))
 
 
-def hear(node: NodeThread, name: str, other: str) -> None:
-    """Take everything that the other says."""
+def hear(node: NodeThread, name: str, other: str) -> str:
+    """Take everything that the other says; return how much that was."""
     for number in range(COUNT):
         while not isinstance(item := node.receive(), Message):
             pass  # Ready: `send` has seen to it
         if item.message != message(other, number):
             raise ValueError(f"{name} heard {item.message[:20]!r} at {number}")
-    print(f"{name} heard {COUNT * len(message(other, 0))} bytes from {other}, in order")
+    return f"{name} heard {COUNT * len(message(other, 0))} bytes from {other}, in order"
 
 
 def main() -> None:
@@ -131,13 +131,15 @@ def main() -> None:
     try:
         bob.connect(alice.point)
         with ThreadPoolExecutor() as threads:
-            talks = []
+            says, hears = [], []
             for node, name, other in ((alice, "alice", "bob"), (bob, "bob", "alice")):
                 peer = node.receive().remote.peer_id  # the first to tell is Joined
-                talks.append(threads.submit(say, node, name, peer))
-                talks.append(threads.submit(hear, node, name, other))
-            for each in talks:
-                each.result()
+                says.append(threads.submit(say, node, name, peer))
+                hears.append(threads.submit(hear, node, name, other))
+            for said in says:
+                said.result()
+            for heard in hears:  # two threads that print mix their lines
+                print(heard.result())
     finally:
         for node, name in ((bob, "bob"), (alice, "alice")):
             node.stop()
