@@ -342,6 +342,7 @@ class Node(Figures[M, Meta]):
         running = self.pool.by_peer(peer_id)
         if running is not None:
             self._treat(running, now)
+        self._follow_link(now)
 
     # -- outputs -----------------------------------------------------------------------
 

@@ -232,6 +232,7 @@ class Watch:
         assert places.incoming <= limits.max_incoming_connections
         assert not node._traffic.commands
         assert not reception.facts
+        assert node._news == pool.news  # maintenance knows of all points
 
     def check_tables(self) -> None:
         """What exceeds a table is trusted, or in use; or was when it came."""
