@@ -15,6 +15,9 @@ LENGTHY := tests/io/test_io_nodes_long.py
 # Of each form of the interface.
 FUZZ_SECONDS := 60
 
+# The tests start hundreds of processes: none has to compile what another has.
+export PYTHONDONTWRITEBYTECODE =
+
 # Two targets at once would install into one environment at the same time.
 .NOTPARALLEL:
 

@@ -418,11 +418,11 @@ async def connect(
     driver = Driver(ends.solo, ends.on_event)
     for point in points[:-1]:
         try:
-            return await _dial(driver, point, expected)
+            return await dial(driver, point, expected)
         except ConnectionEnded as exc:
             if not unreached(exc.disconnection):
                 raise
-    return await _dial(driver, points[-1], expected)
+    return await dial(driver, points[-1], expected)
 
 
 async def listen(
@@ -456,9 +456,14 @@ async def listen(
         raise
 
 
-async def _dial(
+async def dial(
     driver: Driver[Solo[M]], point: Point, expected: PeerId | None
 ) -> Connection[M]:
+    """Dial a point with a driver of one's own, and shake hands.
+
+    Raises:
+        ConnectionEnded: as `connect`.
+    """
     link = driver.core.connect(point, driver.clock(), expected)
     connection = Connection(driver, link)
     driver.pump()

@@ -196,6 +196,8 @@ class Node(NodeEnds[M, Meta]):
     async def stop(self, timeout: float = STOP_TIMEOUT) -> None:  # noqa: ASYNC109  # it bounds the flush, not the call
         """End everything; return when no socket is left.  Harmless when it has ended.
 
+        Cancelling it drops what has not left, and has it end at once.
+
         Args:
             timeout: seconds that what is queued has to leave; 0 drops it.
         """
@@ -206,15 +208,22 @@ class Node(NodeEnds[M, Meta]):
                 self._door.close()
             self.on_news()
             return
-        if not self.stopped:
-            self.stopped = True
-            driver.close_nearby()
-            driver.close_door()
-            self._do(lambda core, now: core.stop(now, now + timeout))
-        while not driver.is_idle:
-            await self._wait(self._news)
+        try:
+            if not self.stopped:
+                self._end(driver, timeout)
+            while not driver.is_idle:
+                await self._wait(self._news)
+        except BaseException:
+            self._end(driver, 0.0)
+            raise
         await driver.finish_accepting()
         self.on_news()
+
+    def _end(self, driver: NodeDriver[M, Meta], timeout: float) -> None:
+        self.stopped = True
+        driver.close_nearby()
+        driver.close_door()
+        self._do(lambda core, now: core.stop(now, now + timeout))
 
     async def __aenter__(self) -> Self:
         """Start, and return itself."""

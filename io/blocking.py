@@ -196,8 +196,8 @@ class Connection(Generic[M]):
             reason: for logs.
             timeout: seconds that this may take at most; 0 flushes nothing.
         """
-        with self._lock:
-            try:
+        try:
+            with self._lock:
                 if not self._machine.ended:
                     why = Disconnection(Reason.USER, text=reason)
                     now = self._driver.clock()
@@ -205,8 +205,9 @@ class Connection(Generic[M]):
                     self._driver.pump()
                 while not self._machine.ended:
                     self._wait(None)
-            finally:
-                self.abort(reason)
+        finally:
+            self.abort(reason)
+        with self._lock:
             while self.link in self._core:
                 self._wait(None)
         self._driver.join()
@@ -426,11 +427,11 @@ def connect(
     driver = Driver(ends.solo, ends.on_event, thread)
     for point in points[:-1]:
         try:
-            return _dial(driver, point, expected)
+            return dial(driver, point, expected)
         except ConnectionEnded as exc:
             if not unreached(exc.disconnection):
                 raise
-    return _dial(driver, points[-1], expected)
+    return dial(driver, points[-1], expected)
 
 
 def listen(
@@ -467,20 +468,22 @@ def listen(
         raise
 
 
-def _dial(
-    driver: Driver[Solo[M]], point: Point, expected: PeerId | None
-) -> Connection[M]:
+def dial(driver: Driver[Solo[M]], point: Point, expected: PeerId | None) -> Connection[M]:
+    """Dial a point with a driver of one's own, and shake hands.
+
+    Raises:
+        ConnectionEnded: as `connect`.
+    """
+    connection: Connection[M] | None = None
     try:
         with driver.lock:
             link = driver.core.connect(point, driver.clock(), expected)
             connection = Connection(driver, link)
             driver.pump()
-            try:
-                connection.established()
-            except BaseException:
-                connection.abort()
-                raise
-            return connection
+        connection.established()
+        return connection
     except BaseException:
+        if connection is not None:
+            connection.abort()
         driver.join()
         raise

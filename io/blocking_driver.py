@@ -29,6 +29,7 @@ from .ends import (
     keep_memory,
     report,
 )
+from .interrupts import INTERRUPTS, is_held
 from .sockets import Wire, configure, open_for, point_of
 
 C_co = TypeVar("C_co", bound=Core, covariant=True)
@@ -61,6 +62,7 @@ class Driver(Generic[C_co]):
         self.buffer = memoryview(bytearray(READ_BUFFER))
         self.lock = threading.RLock()
         self._changed = threading.Condition(self.lock)
+        self._guarded = False
         self._on_event = on_event
         keep_memory()
         self._wires: dict[int, Wire] = {}
@@ -235,6 +237,7 @@ class Driver(Generic[C_co]):
         left = None if until is None else max(0.0, until - self.clock())
         if not self.busy:
             return False
+        self._guard()
         if not self.threaded:
             self._check_user()
             self._turn(left)
@@ -244,7 +247,16 @@ class Driver(Generic[C_co]):
         self._woke = False
         self.flush()  # sooner than the thread would
         # What flushing itself has brought about is not told a second time.
-        return self._woke or self._changed.wait(left)
+        try:
+            return self._woke or self._changed.wait(left)
+        except BaseException:
+            if not is_held(self._changed):  # an interrupt, while it gave or took it
+                self.lock.acquire()
+            raise
+
+    def _guard(self) -> None:
+        if not self._guarded:
+            self._guarded = INTERRUPTS.guard(self._changed)
 
     def _check_user(self) -> None:
         if self._user is None:
@@ -289,6 +301,7 @@ class Driver(Generic[C_co]):
             self._ask_for(link, wire)
 
     def _dial(self, link: int, point: Point) -> None:
+        self._guard()  # before there is a socket that could be lost
         try:
             sock, address = open_for(point)
         except OSError as exc:
@@ -342,6 +355,7 @@ class Driver(Generic[C_co]):
     def _watch(self) -> selectors.BaseSelector:
         """The selector, made when it is needed."""
         if self._selector is None:
+            self._guard()
             self._selector = selectors.DefaultSelector()
             self._bell, self._ear = socket.socketpair()
             self._bell.setblocking(False)
@@ -373,10 +387,12 @@ class Driver(Generic[C_co]):
     def join(self) -> None:
         """Wait for the thread to end, if nothing is left for it; without the lock."""
         with self.lock:
-            thread = self._thread
-            if self.busy or thread is None or thread is threading.current_thread():
+            if self.busy:
                 return
-        thread.join()
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        INTERRUPTS.release(self._changed)
 
     def _finish(self) -> None:
         """Give back what the loop needs."""
@@ -385,6 +401,9 @@ class Driver(Generic[C_co]):
                 each.close()
         self._selector = self._bell = self._ear = None
         self._rung = False
+        self._guarded = False
+        if not self.threaded:
+            INTERRUPTS.release(self._changed)
 
     def _turn(self, most: float | None) -> None:
         """Go round once: write, wait for the sockets or the deadline, do what came."""
@@ -399,12 +418,17 @@ class Driver(Generic[C_co]):
             delay = left if delay is None else min(delay, left)
         self._turning = threading.get_ident()
         watch = self._watch
-        self.lock.release()
         try:
+            self.lock.release()
             ready = watch.select(delay)
         finally:
-            self.lock.acquire()
-            self._turning = None
+            try:
+                self.lock.acquire()
+            except BaseException:  # an interrupt
+                self.lock.acquire()
+                raise
+            finally:
+                self._turning = None
         for key, mask in ready:
             self._serve(key, mask)
         self.core.handle_timeout(self.clock())

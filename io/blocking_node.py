@@ -239,6 +239,8 @@ class Node(NodeEnds[M, Meta]):
     def stop(self, timeout: float = STOP_TIMEOUT) -> None:
         """End everything; return when no socket is left.  Harmless when it has ended.
 
+        An interrupt drops what has not left, and has it end at once.
+
         Args:
             timeout: seconds that what is queued has to leave; 0 drops it.
 
@@ -246,22 +248,31 @@ class Node(NodeEnds[M, Meta]):
             RuntimeError: it was called by ``on_event``, which must not wait.
         """
         driver = self._driver
-        with self._lock:
-            if not self._started:
-                self.stopped = True
-                if self._door is not None:
-                    self._door.close()
-                return
-            self._check_waiting()
-            if not self.stopped:
-                self.stopped = True
-                driver.close_nearby()
-                driver.close_door()
-                self._do(lambda core, now: core.stop(now, now + timeout))
-            while not driver.is_idle:
-                self._wait(None)
-            driver.wake()
+        try:
+            with self._lock:
+                if not self._started:
+                    self.stopped = True
+                    if self._door is not None:
+                        self._door.close()
+                    return
+                self._check_waiting()
+                if not self.stopped:
+                    self._end(timeout)
+                while not driver.is_idle:
+                    self._wait(None)
+                driver.wake()
+        except BaseException:
+            with self._lock:
+                if self._started and not self._telling:
+                    self._end(0.0)
+            raise
         driver.join()
+
+    def _end(self, timeout: float) -> None:
+        self.stopped = True
+        self._driver.close_nearby()
+        self._driver.close_door()
+        self._do(lambda core, now: core.stop(now, now + timeout))
 
     def __enter__(self) -> Self:
         """Start, and return itself."""

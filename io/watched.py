@@ -98,15 +98,7 @@ async def dial_aio(
     Raises:
         ConnectionEnded: as `aio.connect`.
     """
-    driver = aio_driver.Driver(core, core.tell)
-    connection = aio.Connection(driver, core.connect(point, driver.clock(), expected))
-    driver.pump()
-    try:
-        await connection.established()
-    except BaseException:
-        connection.abort()
-        raise
-    return connection
+    return await aio.dial(aio_driver.Driver(core, core.tell), point, expected)
 
 
 def dial_blocking(
@@ -117,18 +109,7 @@ def dial_blocking(
     Raises:
         ConnectionEnded: as `blocking.connect`.
     """
-    driver = blocking_driver.Driver(core, core.tell, thread)
-    with driver.lock:
-        link = core.connect(point, driver.clock(), expected)
-        connection = blocking.Connection(driver, link)
-        driver.pump()
-    try:
-        connection.established()
-    except BaseException:
-        connection.abort()
-        driver.join()
-        raise
-    return connection
+    return blocking.dial(blocking_driver.Driver(core, core.tell, thread), point, expected)
 
 
 def listen_aio(core: Watched, door: socket.socket) -> aio.Listener[ShellMessage]:

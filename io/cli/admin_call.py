@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
 
 import attrs
-from cyclopts import Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from ...spec.identity import PeerId
 from ...spec.point import DEFAULT_PORT, Point
@@ -161,6 +161,19 @@ def call(
         return Exit.FAILED
     tell(result)
     return Exit.OK
+
+
+def run_admin(app: App, arguments: Sequence[str]) -> Exit:
+    """Do what a command line says that begins with ``admin``.
+
+    Raises:
+        CommandError: it could not be done.
+    """
+    try:
+        code: Exit | None = app(hoisted(arguments))
+    except (CycloptsError, Unfinished) as exc:
+        return tell_usage(str(exc))
+    return Exit.OK if code is None else code
 
 
 def tell_usage(text: str) -> Exit:

@@ -1,13 +1,15 @@
 """The ``tezos-p2p`` command: its groups of commands, and how a command line is read.
 
 To add commands: write a module with a function ``add`` that registers them with the
-`App` it is given, and name the module in `GROUPS`.  A command returns an `Exit`, or
-None if all went well; what it cannot do it raises as `CommandError`, `OSError` or
-`IdentityError`; what it prints goes through `output`.  Its docstring is its help.
+`App` it is given, and name the module in `GROUPS`, with its commands.  A command returns
+an `Exit`, or None if all went well; what it cannot do it raises as `CommandError`,
+`OSError` or `IdentityError`; what it prints goes through `output`.  Its docstring is its
+help.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import sys
 from collections.abc import Sequence
@@ -16,39 +18,25 @@ from typing import Final
 from cyclopts import App, CycloptsError, Parameter
 
 from ...spec.identity import IdentityError
-from . import (
-    admin,
-    completion,
-    config,
-    demo,
-    diagrams,
-    identity,
-    listen,
-    probe,
-    recordings,
-    sandbox,
-    spec,
-)
-from . import run as run_node
-from .admin_call import Unfinished, hoisted, tell_usage
 from .exits import CommandError, Exit
 from .output import help_console, is_terminal
 
-#: One module for each group of commands, in the order of the help.
-GROUPS: Final = (
-    identity,
-    config,
-    run_node,
-    recordings,
-    admin,
-    probe,
-    listen,
-    demo,
-    sandbox,
-    spec,
-    diagrams,
-    completion,
-)
+#: The module for each group of commands, and which they are, in the order of the help.
+#: A command line that names one of them loads no other: all of them take a second.
+GROUPS: Final = {
+    "identity": ("identity",),
+    "config": ("config",),
+    "run": ("run",),
+    "recordings": ("replay", "explain"),
+    "admin": ("admin",),
+    "probe": ("probe",),
+    "listen": ("listen",),
+    "demo": ("demo",),
+    "sandbox": ("sandbox",),
+    "spec": ("spec",),
+    "diagrams": ("diagrams",),
+    "completion": (),  # of all the others
+}
 
 _HELP: Final = """The peer-to-peer layer of a Tezos node.
 
@@ -61,8 +49,8 @@ def _version() -> str:
     return f"tezos-p2p {importlib.metadata.version('tezos-p2p')}"
 
 
-def make_app() -> App:
-    """Return the command with all its groups."""
+def make_app(*modules: str) -> App:
+    """Return the command with its groups: some of `GROUPS`, or all."""
     app = App(
         name="tezos-p2p",
         help=_HELP,
@@ -79,8 +67,8 @@ def make_app() -> App:
         verbose=False,
         suppress_keyboard_interrupt=False,
     )
-    for group in GROUPS:
-        group.add(app)
+    for module in modules or GROUPS:
+        importlib.import_module(f".{module}", __package__).add(app)
     return app
 
 
@@ -91,15 +79,17 @@ def run(arguments: Sequence[str]) -> Exit:
         CommandError: it could not be done, or the command line is wrong.
         OSError: it could not be done.
     """
+    first = arguments[0] if arguments else ""
+    if first == "admin":
+        from .admin_call import run_admin
+
+        return run_admin(make_app("admin"), arguments)
+    named = [module for module, commands in GROUPS.items() if first in commands]
     try:
-        code: Exit | None = make_app()(hoisted(arguments))
+        code: Exit | None = make_app(*named)(arguments)
     except CycloptsError as exc:
-        if [*arguments[:1]] == ["admin"]:
-            return tell_usage(str(exc))
         chain = " ".join(("tezos-p2p", *(exc.command_chain or ())))
         raise CommandError(f"{exc} (see: {chain} --help)", Exit.MISUSE) from None
-    except Unfinished as exc:
-        return tell_usage(str(exc))
     except IdentityError as exc:
         raise CommandError(str(exc)) from None
     return Exit.OK if code is None else code

@@ -55,7 +55,7 @@ def test_the_modules_have_the_same_classes_and_functions_in_the_same_order():
     assert aio.__all__ == blocking.__all__
 
 
-@pytest.mark.parametrize("name", ["Connection", "Listener", "connect", "listen", "_dial"])
+@pytest.mark.parametrize("name", ["Connection", "Listener", "connect", "listen", "dial"])
 def test_the_ends_have_the_same_methods_in_the_same_order(name):
     one = [each for each in outline(aio)[name] if is_public(each[0])]
     two = [each for each in outline(blocking)[name] if is_public(each[0])]

@@ -42,14 +42,7 @@ from tezos_p2p.io.sandbox_worker import (
 from tezos_p2p.spec.identity import Identity
 from tezos_p2p.spec.point import Point
 
-#: The command with this group alone.
-PROGRAM = """
-import sys
-from tezos_p2p.io.cli import frame, sandbox, start
-frame.GROUPS = (sandbox,)
-sys.exit(start.main(["sandbox", *sys.argv[1:]]))
-"""
-COMMAND = (sys.executable, "-c", PROGRAM)
+COMMAND = (sys.executable, "-m", "tezos_p2p.io.cli", "sandbox")
 SMALL = ("--nodes", "5", "--seed", "7")
 #: Seconds that anything real may take here.
 WAIT = 30.0
