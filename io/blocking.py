@@ -477,6 +477,7 @@ def dial(driver: Driver[Solo[M]], point: Point, expected: PeerId | None) -> Conn
     connection: Connection[M] | None = None
     try:
         with driver.lock:
+            driver.guard()
             link = driver.core.connect(point, driver.clock(), expected)
             connection = Connection(driver, link)
             driver.pump()

@@ -237,7 +237,7 @@ class Driver(Generic[C_co]):
         left = None if until is None else max(0.0, until - self.clock())
         if not self.busy:
             return False
-        self._guard()
+        self.guard()
         if not self.threaded:
             self._check_user()
             self._turn(left)
@@ -254,7 +254,8 @@ class Driver(Generic[C_co]):
                 self.lock.acquire()
             raise
 
-    def _guard(self) -> None:
+    def guard(self) -> None:
+        """Keep interrupts from the steps of this thread, if it is the main thread."""
         if not self._guarded:
             self._guarded = INTERRUPTS.guard(self._changed)
 
@@ -301,7 +302,6 @@ class Driver(Generic[C_co]):
             self._ask_for(link, wire)
 
     def _dial(self, link: int, point: Point) -> None:
-        self._guard()  # before there is a socket that could be lost
         try:
             sock, address = open_for(point)
         except OSError as exc:
@@ -355,7 +355,7 @@ class Driver(Generic[C_co]):
     def _watch(self) -> selectors.BaseSelector:
         """The selector, made when it is needed."""
         if self._selector is None:
-            self._guard()
+            self.guard()
             self._selector = selectors.DefaultSelector()
             self._bell, self._ear = socket.socketpair()
             self._bell.setblocking(False)

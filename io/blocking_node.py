@@ -83,6 +83,7 @@ class NodeDriver(Driver[Core[M, Meta]], Generic[M, Meta]):
         Raises:
             RuntimeError: another did.
         """
+        self.guard()
         if not self.threaded:
             self._check_user()
 

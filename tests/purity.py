@@ -153,16 +153,20 @@ class _Guard:
         return self._original(*args, **kwargs)
 
 
-def _replace(patch: pytest.MonkeyPatch, owner: Any, name: str, caught: list[str]) -> None:
-    original = getattr(owner, name)
-    guard = _Guard(original, f"{owner.__name__}.{name}", caught)
-    patch.setattr(owner, name, guard)
+def _replace(patch: pytest.MonkeyPatch, caught: list[str]) -> None:
+    """Put guards in the places of all forbidden calls, also where they go by a name."""
+    guards: dict[int, tuple[Any, _Guard]] = {}
+    for owner, name in FORBIDDEN_CALLS:
+        original = getattr(owner, name)
+        guard = _Guard(original, f"{owner.__name__}.{name}", caught)
+        patch.setattr(owner, name, guard)
+        guards[id(original)] = original, guard
     # Names that were bound by ``from x import y`` before.
     for module_name, module in list(sys.modules.items()):
         if module_name.split(".")[0] in {"nacl", "tezos_p2p"}:
             for key, value in list(vars(module).items()):
-                if value is original:
-                    patch.setattr(module, key, guard)
+                if id(value) in guards:
+                    patch.setattr(module, key, guards[id(value)][1])
 
 
 @contextlib.contextmanager
@@ -179,8 +183,7 @@ def guarded() -> Iterator[list[str]]:
         open_socket(self, *args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        for owner, name in FORBIDDEN_CALLS:
-            _replace(patch, owner, name, caught)
+        _replace(patch, caught)
         patch.setattr(socket.socket, "__init__", socket_init)
         yield caught
 

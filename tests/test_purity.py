@@ -109,10 +109,16 @@ def test_names_that_only_look_alike_are_not_mistaken(source: str) -> None:
 # -- calls -----------------------------------------------------------------------------
 
 
-@pytest.fixture
-def caught() -> Iterator[list[str]]:
-    with guarded() as calls:
+@pytest.fixture(scope="class")
+def guard() -> Iterator[list[str]]:
+    with guarded() as calls:  # which takes a while
         yield calls
+
+
+@pytest.fixture
+def caught(guard: list[str]) -> list[str]:
+    guard.clear()
+    return guard
 
 
 def from_file(path: Path) -> Callable[[Callable[[], Any]], Any]:
@@ -124,47 +130,44 @@ def from_file(path: Path) -> Callable[[Callable[[], Any]], Any]:
     return call
 
 
-@pytest.mark.parametrize("folder", [SPEC, FSM], ids=lambda path: path.name)
-@pytest.mark.parametrize(
-    ("owner", "name"), FORBIDDEN_CALLS, ids=lambda x: getattr(x, "__name__", x)
-)
-def test_code_of_the_core_is_refused_clocks_chance_and_sockets(
-    caught: list[str], owner: Any, name: str, folder: Path
-) -> None:
-    with pytest.raises(Impurity, match=rf"{name} by .*made_up\.py:2"):
-        from_file(folder / "made_up.py")(getattr(owner, name))
-    assert len(caught) == 1
-
-
-def test_code_of_the_core_cannot_open_a_socket(caught: list[str]) -> None:
-    with pytest.raises(Impurity, match=r"socket\.socket by"):
-        from_file(FSM / "made_up.py")(socket.socket)
-
-
-def test_a_library_between_does_not_hide_the_core(caught: list[str]) -> None:
-    library = from_file(Path("/x/site-packages/nacl/utils.py"))
-    with pytest.raises(Impurity):
-        from_file(FSM / "made_up.py")(partial(library, time.time))
-
-
-def test_real_code_of_the_core_is_caught_in_the_act(caught: list[str]) -> None:
-    local = Local(
-        identity=Identity.of_secret(bytes(31) + b"\x01"), random_bytes=os.urandom
+class TestGuarded:
+    @pytest.mark.parametrize("folder", [SPEC, FSM], ids=lambda path: path.name)
+    @pytest.mark.parametrize(
+        ("owner", "name"), FORBIDDEN_CALLS, ids=lambda x: getattr(x, "__name__", x)
     )
-    with pytest.raises(Impurity, match=r"urandom by .*fsm"):
-        local.hello()
+    def test_code_of_the_core_is_refused_clocks_chance_and_sockets(
+        self, caught: list[str], owner: Any, name: str, folder: Path
+    ) -> None:
+        with pytest.raises(Impurity, match=rf"{name} by .*made_up\.py:2"):
+            from_file(folder / "made_up.py")(getattr(owner, name))
+        assert len(caught) == 1
 
+    def test_code_of_the_core_cannot_open_a_socket(self, caught: list[str]) -> None:
+        with pytest.raises(Impurity, match=r"socket\.socket by"):
+            from_file(FSM / "made_up.py")(socket.socket)
 
-def test_everybody_else_may_ask(caught: list[str]) -> None:
-    assert time.monotonic() <= time.monotonic()
-    assert 0 <= random.random() < 1
-    assert len(os.urandom(3)) == 3
-    socket.socket().close()
-    assert from_file(Path("/x/site-packages/hypothesis/a.py"))(time.time) > 0
-    # A clean-up hook of Hypothesis that runs while the core does.
-    hook = from_file(Path("/x/site-packages/hypothesis/a.py"))
-    assert from_file(FSM / "made_up.py")(partial(hook, time.time)) > 0
-    assert not caught
+    def test_a_library_between_does_not_hide_the_core(self, caught: list[str]) -> None:
+        library = from_file(Path("/x/site-packages/nacl/utils.py"))
+        with pytest.raises(Impurity):
+            from_file(FSM / "made_up.py")(partial(library, time.time))
+
+    def test_real_code_of_the_core_is_caught_in_the_act(self, caught: list[str]) -> None:
+        local = Local(
+            identity=Identity.of_secret(bytes(31) + b"\x01"), random_bytes=os.urandom
+        )
+        with pytest.raises(Impurity, match=r"urandom by .*fsm"):
+            local.hello()
+
+    def test_everybody_else_may_ask(self, caught: list[str]) -> None:
+        assert time.monotonic() <= time.monotonic()
+        assert 0 <= random.random() < 1
+        assert len(os.urandom(3)) == 3
+        socket.socket().close()
+        assert from_file(Path("/x/site-packages/hypothesis/a.py"))(time.time) > 0
+        # A clean-up hook of Hypothesis that runs while the core does.
+        hook = from_file(Path("/x/site-packages/hypothesis/a.py"))
+        assert from_file(FSM / "made_up.py")(partial(hook, time.time)) > 0
+        assert not caught
 
 
 def test_all_is_as_before_once_the_guard_is_gone() -> None:

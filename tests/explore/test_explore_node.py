@@ -211,6 +211,10 @@ WORLDS: Final = without_large(
     _ALL,
     "two, deadlines",
     "two, connections are lost",
+    "two, kicks and messages",
+    "two, two points of one node",
+    "three, one place",
+    "three, all dial and end, to a depth",
     "four, a swap, and one act of anybody",
 )
 #: Small enough to be explored without looking anything up.
