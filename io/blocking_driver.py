@@ -29,8 +29,8 @@ from .ends import (
     keep_memory,
     report,
 )
-from .interrupts import INTERRUPTS, is_held
-from .sockets import Wire, configure, open_for, point_of
+from .interrupts import INTERRUPTS, select_without, wait_on
+from .sockets import Bell, Wire, configure, open_for, point_of
 
 C_co = TypeVar("C_co", bound=Core, covariant=True)
 
@@ -72,9 +72,7 @@ class Driver(Generic[C_co]):
         self._on_accept: Callable[[int], object] = _ignore
         # There only while there is something to wait for, as is the thread.
         self._selector: selectors.BaseSelector | None = None
-        self._bell: socket.socket | None = None
-        self._ear: socket.socket | None = None
-        self._rung = False
+        self._bell: Bell | None = None
         # Whether anybody was woken since the loop last went round.
         self._woke = False
         self.threaded = thread
@@ -247,12 +245,7 @@ class Driver(Generic[C_co]):
         self._woke = False
         self.flush()  # sooner than the thread would
         # What flushing itself has brought about is not told a second time.
-        try:
-            return self._woke or self._changed.wait(left)
-        except BaseException:
-            if not is_held(self._changed):  # an interrupt, while it gave or took it
-                self.lock.acquire()
-            raise
+        return self._woke or wait_on(self._changed, left)
 
     def guard(self) -> None:
         """Keep interrupts from the steps of this thread, if it is the main thread."""
@@ -357,10 +350,8 @@ class Driver(Generic[C_co]):
         if self._selector is None:
             self.guard()
             self._selector = selectors.DefaultSelector()
-            self._bell, self._ear = socket.socketpair()
-            self._bell.setblocking(False)
-            self._ear.setblocking(False)
-            self._selector.register(self._ear, _READ, None)
+            self._bell = Bell()
+            self._selector.register(self._bell.ear, _READ, None)
         return self._selector
 
     def run(self) -> None:
@@ -396,11 +387,10 @@ class Driver(Generic[C_co]):
 
     def _finish(self) -> None:
         """Give back what the loop needs."""
-        for each in (self._selector, self._bell, self._ear):
+        for each in (self._selector, self._bell):
             if each is not None:
                 each.close()
-        self._selector = self._bell = self._ear = None
-        self._rung = False
+        self._selector = self._bell = None
         self._guarded = False
         if not self.threaded:
             INTERRUPTS.release(self._changed)
@@ -417,18 +407,10 @@ class Driver(Generic[C_co]):
             left = max(0.0, at - self.clock())
             delay = left if delay is None else min(delay, left)
         self._turning = threading.get_ident()
-        watch = self._watch
         try:
-            self.lock.release()
-            ready = watch.select(delay)
+            ready = select_without(self.lock, self._watch, delay)
         finally:
-            try:
-                self.lock.acquire()
-            except BaseException:  # an interrupt
-                self.lock.acquire()
-                raise
-            finally:
-                self._turning = None
+            self._turning = None
         for key, mask in ready:
             self._serve(key, mask)
         self.core.handle_timeout(self.clock())
@@ -436,10 +418,8 @@ class Driver(Generic[C_co]):
         self.flush()
 
     def _serve(self, key: selectors.SelectorKey, mask: int) -> None:
-        if self._ear is not None and key.fileobj is self._ear:
-            with contextlib.suppress(OSError):
-                self._ear.recv(64)
-            self._rung = False
+        if self._bell is not None and key.fileobj is self._bell.ear:
+            self._bell.heard()
         elif key.data is None:
             if key.fileobj is self._door:
                 self._accept()
@@ -467,11 +447,5 @@ class Driver(Generic[C_co]):
                     self._thread = None
                     self._finish()
                     raise
-        elif (
-            self._bell is not None
-            and not self._rung
-            and self._turning not in (None, threading.get_ident())
-        ):
-            self._rung = True
-            with contextlib.suppress(OSError):
-                self._bell.send(b"\0")
+        elif self._bell and self._turning not in (None, threading.get_ident()):
+            self._bell.ring()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import selectors
 import signal
 import threading
 import weakref
@@ -96,6 +97,31 @@ def is_held(condition: threading.Condition) -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def wait_on(condition: threading.Condition, seconds: float | None) -> bool:
+    """Wait on a condition whose lock is held once; an interrupt finds it held again."""
+    try:
+        return condition.wait(seconds)
+    except BaseException:
+        if not is_held(condition):  # it came while the lock was given or taken
+            condition.acquire()
+        raise
+
+
+def select_without(
+    lock: threading.RLock, watch: selectors.BaseSelector, seconds: float | None
+) -> list[tuple[selectors.SelectorKey, int]]:
+    """Wait in a selector without a lock that is held once; hold it again afterwards."""
+    try:
+        lock.release()
+        return watch.select(seconds)
+    finally:
+        try:
+            lock.acquire()
+        except BaseException:  # an interrupt
+            lock.acquire()
+            raise
 
 
 INTERRUPTS: Final = _Interrupts()

@@ -215,6 +215,38 @@ class Nearby:
         self.sock.close()
 
 
+class Bell:
+    """Ends the waiting of a selector from another thread.
+
+    Attributes:
+        ear: to be watched for reading.
+    """
+
+    def __init__(self) -> None:
+        self._mouth, self.ear = socket.socketpair()
+        self._mouth.setblocking(False)
+        self.ear.setblocking(False)
+        self._rung = False
+
+    def ring(self) -> None:
+        """Make the ear readable; once until it was heard."""
+        if not self._rung:
+            self._rung = True
+            with contextlib.suppress(OSError):
+                self._mouth.send(b"\0")
+
+    def heard(self) -> None:
+        """Make ready for the next time."""
+        with contextlib.suppress(OSError):
+            self.ear.recv(64)
+        self._rung = False
+
+    def close(self) -> None:
+        """Close both ends."""
+        self._mouth.close()
+        self.ear.close()
+
+
 #: Pieces that one system call takes at most.
 PIECES_MAX: Final = 64
 
