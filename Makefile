@@ -49,7 +49,7 @@ test-extra: $(VENV)/test
 test-long: $(VENV)/test
 	TEZOS_P2P_LONG=1 $(BIN)/python -m pytest -n 0 -o timeout=1200 \
 		tests/io/test_io_nodes_long.py tests/io/test_io_record_daemon.py \
-		tests/fsm/test_fsm_pool_model.py tests/explore
+		tests/io/test_io_interrupts.py tests/fsm/test_fsm_pool_model.py tests/explore
 
 fuzz: .venvs/fuzz/done
 	TEZOS_P2P_FUZZ_SECONDS=$(FUZZ_SECONDS) .venvs/fuzz/bin/python -m pytest -n 0 \

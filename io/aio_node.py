@@ -196,7 +196,7 @@ class Node(NodeEnds[M, Meta]):
     async def stop(self, timeout: float = STOP_TIMEOUT) -> None:  # noqa: ASYNC109  # it bounds the flush, not the call
         """End everything; return when no socket is left.  Harmless when it has ended.
 
-        Cancelling it drops what has not left, and has it end at once.
+        Cancelling the first call drops what has not left, and has it end at once.
 
         Args:
             timeout: seconds that what is queued has to leave; 0 drops it.
@@ -208,13 +208,15 @@ class Node(NodeEnds[M, Meta]):
                 self._door.close()
             self.on_news()
             return
+        began = not self.stopped
         try:
-            if not self.stopped:
+            if began:
                 self._end(driver, timeout)
             while not driver.is_idle:
                 await self._wait(self._news)
         except BaseException:
-            self._end(driver, 0.0)
+            if began:
+                self._end(driver, 0.0)
             raise
         await driver.finish_accepting()
         self.on_news()

@@ -198,6 +198,7 @@ class Connection(Generic[M]):
         """
         try:
             with self._lock:
+                self._driver.guard()
                 if not self._machine.ended:
                     why = Disconnection(Reason.USER, text=reason)
                     now = self._driver.clock()
@@ -216,9 +217,11 @@ class Connection(Generic[M]):
         """Close at once, whatever is queued; harmless when it has ended."""
         with self._lock:
             if self.link in self._core:
+                self._driver.guard()
                 why = Disconnection(Reason.USER, text=reason)
                 self._core.forget(self.link, self._driver.clock(), why)
                 self._driver.pump()
+            self._driver.rest()
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -260,6 +263,7 @@ class Connection(Generic[M]):
             raise ConnectionEnded(machine.disconnection)
         if machine.wants_to_write:  # the core has asked for its Write before
             return machine.send(message)
+        self._driver.guard()
         taken = self._core.send(self.link, message)
         self._driver.pump()
         if not self._driver.threaded:
@@ -327,16 +331,22 @@ class Listener(Generic[M]):
             ConnectionError: the listener is closed.
             TimeoutError: nobody came for so many seconds.
         """
-        with self._driver.lock:
-            until = None if timeout is None else self._driver.clock() + timeout
-            while not self._arrived:
-                if self.closed or not self._driver.busy:
-                    raise ConnectionError("the listener is closed")
-                if not self._driver.wait(until) and until is not None:
-                    raise TimeoutError("nobody has come in time")
-            connection = self._arrived.popleft()
-            connection.on_wake = None
+        connection: Connection[M] | None = None
+        try:
+            with self._driver.lock:
+                until = None if timeout is None else self._driver.clock() + timeout
+                while not self._arrived:
+                    if self.closed or not self._driver.busy:
+                        raise ConnectionError("the listener is closed")
+                    if not self._driver.wait(until) and until is not None:
+                        raise TimeoutError("nobody has come in time")
+                connection = self._arrived.popleft()
+                connection.on_wake = None
             return connection
+        except KeyboardInterrupt:
+            if connection is not None:
+                connection.abort()  # nobody has it
+            raise
 
     def __iter__(self) -> Iterator[Connection[M]]:
         """Give connections until the listener is closed."""
@@ -459,11 +469,17 @@ def listen(
     """
     point = Point.parse(where) if isinstance(where, str) else where
     door = listen_on(point, options.get("limits", Limits()).backlog)
+    driver: Driver[Solo[M]] | None = None
     try:
         options.setdefault("port", door.getsockname()[1])
         ends = Ends(identity, network, codec, options)
-        return Listener(Driver(ends.solo, ends.on_event, thread), door)
+        driver = Driver(ends.solo, ends.on_event, thread)
+        return Listener(driver, door)
     except BaseException:
+        if driver is not None:
+            with driver.lock:
+                driver.close_door()
+            driver.join()
         door.close()
         raise
 

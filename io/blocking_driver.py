@@ -29,7 +29,7 @@ from .ends import (
     keep_memory,
     report,
 )
-from .interrupts import INTERRUPTS, select_without, wait_on
+from .interrupts import INTERRUPTS, StepLock, select_without, wait_on
 from .sockets import Bell, Wire, configure, open_for, point_of
 
 C_co = TypeVar("C_co", bound=Core, covariant=True)
@@ -60,7 +60,7 @@ class Driver(Generic[C_co]):
         self.core = core
         self.clock = time.monotonic
         self.buffer = memoryview(bytearray(READ_BUFFER))
-        self.lock = threading.RLock()
+        self.lock = StepLock()
         self._changed = threading.Condition(self.lock)
         self._guarded = False
         self._on_event = on_event
@@ -383,7 +383,13 @@ class Driver(Generic[C_co]):
             thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join()
-        INTERRUPTS.release(self._changed)
+        self.rest()
+
+    def rest(self) -> None:
+        """Keep interrupts from nobody any more, if nothing is left."""
+        if not self.busy:
+            self._guarded = False
+            INTERRUPTS.release(self._changed)
 
     def _finish(self) -> None:
         """Give back what the loop needs."""
@@ -391,9 +397,6 @@ class Driver(Generic[C_co]):
             if each is not None:
                 each.close()
         self._selector = self._bell = None
-        self._guarded = False
-        if not self.threaded:
-            INTERRUPTS.release(self._changed)
 
     def _turn(self, most: float | None) -> None:
         """Go round once: write, wait for the sockets or the deadline, do what came."""
@@ -408,7 +411,7 @@ class Driver(Generic[C_co]):
             delay = left if delay is None else min(delay, left)
         self._turning = threading.get_ident()
         try:
-            ready = select_without(self.lock, self._watch, delay)
+            ready = select_without(self._changed, self._watch, delay)
         finally:
             self._turning = None
         for key, mask in ready:

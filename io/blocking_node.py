@@ -83,7 +83,8 @@ class NodeDriver(Driver[Core[M, Meta]], Generic[M, Meta]):
         Raises:
             RuntimeError: another did.
         """
-        self.guard()
+        if self.busy:
+            self.guard()
         if not self.threaded:
             self._check_user()
 
@@ -240,7 +241,7 @@ class Node(NodeEnds[M, Meta]):
     def stop(self, timeout: float = STOP_TIMEOUT) -> None:
         """End everything; return when no socket is left.  Harmless when it has ended.
 
-        An interrupt drops what has not left, and has it end at once.
+        An interrupt of the first call drops what has not left, and has it end at once.
 
         Args:
             timeout: seconds that what is queued has to leave; 0 drops it.
@@ -248,7 +249,7 @@ class Node(NodeEnds[M, Meta]):
         Raises:
             RuntimeError: it was called by ``on_event``, which must not wait.
         """
-        driver = self._driver
+        driver, began = self._driver, False
         try:
             with self._lock:
                 if not self._started:
@@ -258,13 +259,14 @@ class Node(NodeEnds[M, Meta]):
                     return
                 self._check_waiting()
                 if not self.stopped:
+                    began = True
                     self._end(timeout)
                 while not driver.is_idle:
                     self._wait(None)
                 driver.wake()
         except BaseException:
             with self._lock:
-                if self._started and not self._telling:
+                if self._started and (began or not self.stopped) and not self._telling:
                     self._end(0.0)
             raise
         driver.join()
@@ -277,10 +279,13 @@ class Node(NodeEnds[M, Meta]):
 
     def __enter__(self) -> Self:
         """Start, and return itself."""
+        before = self._started
         try:
             self.start()
         except BaseException:
-            if self._door is not None and not self._started:
+            if self._started and not before:
+                self.stop(0.0)  # an interrupt
+            elif self._door is not None and not self._started:
                 self._door.close()
             raise
         return self

@@ -4,11 +4,11 @@ Python raises `KeyboardInterrupt` between any two operations of the main thread.
 middle of a step it would leave tables that contradict each other, a command that nobody
 carries out, or half a frame on the wire, and whoever then closes would wait for what
 never comes.  So an interrupt that meets the main thread while it holds the lock of a
-driver comes when the lock is let go: in the next wait, or when the call returns.  A
+driver is kept until the lock is let go: at the end of the call, or before it waits.  A
 second one is not kept: somebody's callback may be what does not return.
 
-As in asyncio, only Python's own handler of SIGINT is replaced, and only while there is
-a driver that the main thread uses; whoever has set another has this under control.
+As in asyncio, only Python's own handler of SIGINT is replaced, and only while the main
+thread uses a driver; whoever has set another has this under control.
 """
 
 from __future__ import annotations
@@ -19,30 +19,56 @@ import selectors
 import signal
 import threading
 import weakref
+from collections.abc import Callable
+from enum import Enum
 from types import FrameType
-from typing import Final
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+
+
+class Mode(Enum):
+    """What is done with an interrupt."""
+
+    BY_LOCK = "kept if the main thread holds a guarded lock"
+    RAISED = "raised: whoever waits is between steps, with the lock or without"
+    KEPT = "kept: a lock is being taken back"
 
 
 class _Interrupts:
-    """The handler of SIGINT, and for whom it is there."""
+    """The handler of SIGINT, and for whom it is there.
+
+    Attributes:
+        kept: whether an interrupt is kept at present.
+        mode: what is done with the next; changed by the main thread alone.
+    """
 
     def __init__(self) -> None:
-        self._guarded: weakref.WeakSet[threading.Condition] = weakref.WeakSet()
-        # Whether one is kept at present.
-        self._kept = False
+        self.kept = False
+        self.mode = Mode.BY_LOCK
+        # Replaced, never changed: the handler may come at any moment.
+        self._guarded: tuple[weakref.ref[threading.Condition], ...] = ()
+        self._changing = threading.Lock()
+
+    @property
+    def guarded(self) -> list[threading.Condition]:
+        """Those whose locks are guarded."""
+        found = (each() for each in self._guarded)
+        return [condition for condition in found if condition is not None]
 
     def guard(self, condition: threading.Condition) -> bool:
-        """Keep interrupts from whoever holds a lock; return False in other threads.
+        """Keep interrupts from whoever holds a lock, if this is the main thread.
 
-        To be called by the main thread; harmless if it was before.
+        Returns:
+            Whether they are kept: not in other threads, and not by other handlers.
         """
-        if threading.get_ident() != threading.main_thread().ident:
+        if not in_main_thread():
             return False
-        self._guarded.add(condition)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             with contextlib.suppress(ValueError):  # another interpreter has it
                 signal.signal(signal.SIGINT, self._handle)
-        return True
+        self._replace(condition, weakref.ref(condition))
+        return signal.getsignal(signal.SIGINT) == self._handle
 
     def release(self, condition: threading.Condition) -> None:
         """Guard a lock no longer; without any left, Python's handler is back.
@@ -50,44 +76,63 @@ class _Interrupts:
         If another thread is the last, the main thread puts it back when it comes by: no
         other may set handlers.
         """
-        self._guarded.discard(condition)
-        if threading.get_ident() == threading.main_thread().ident:
+        self._replace(condition)
+        if in_main_thread():
             self._put_back()
 
+    def deliver(self) -> None:
+        """Raise what is kept, if this is the main thread and it is between steps.
+
+        Raises:
+            KeyboardInterrupt: there was an interrupt.
+        """
+        if self.kept and in_main_thread() and not self._is_untimely():
+            self._come(signal.SIGINT, None)
+
+    def _replace(
+        self, condition: threading.Condition, *new: weakref.ref[threading.Condition]
+    ) -> None:
+        with self._changing:
+            others = (each for each in self._guarded if each() not in (None, condition))
+            self._guarded = (*others, *new)
+
     def _put_back(self) -> None:
-        if not self._guarded and signal.getsignal(signal.SIGINT) == self._handle:
+        if not self.guarded and signal.getsignal(signal.SIGINT) == self._handle:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
+    def _is_untimely(self) -> bool:
+        if self.mode is Mode.BY_LOCK:
+            return any(map(is_held, self.guarded))
+        return self.mode is Mode.KEPT
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if not self._kept:
-            for condition in list(self._guarded):
-                if is_held(condition) and self._keep(condition):
-                    return
-        self._kept = False
+        if self.mode is Mode.KEPT or (not self.kept and self._is_untimely()):
+            self.kept = True
+        else:
+            self._come(number, frame)
+
+    def _come(self, number: int, frame: FrameType | None) -> None:
+        self.kept = False
         self._put_back()
         signal.default_int_handler(number, frame)
 
-    def _keep(self, condition: threading.Condition) -> bool:
-        self._kept = True
-        again = threading.Thread(target=self._send_again, args=(condition,), daemon=True)
-        try:
-            again.start()
-        except RuntimeError:
-            return False  # there are no threads left
-        return True
 
-    def _send_again(self, condition: threading.Condition) -> None:
-        with condition:
-            pass  # the main thread has let go
-        if not self._kept:
-            return  # there was a second one
-        self._kept = False
-        if hasattr(signal, "pthread_kill"):
-            main = threading.main_thread().ident
-            assert main is not None
-            signal.pthread_kill(main, signal.SIGINT)  # which ends its waiting, too
-        else:
-            _thread.interrupt_main()
+INTERRUPTS: Final = _Interrupts()
+
+
+class StepLock(_thread.RLock):  # type: ignore[misc]  # not final when it runs
+    """A lock whose last letting go raises the interrupt that was kept meanwhile."""
+
+    def __exit__(self, *_: object) -> None:
+        """Let go."""
+        self.release()
+        if INTERRUPTS.kept:
+            INTERRUPTS.deliver()
+
+
+def in_main_thread() -> bool:
+    """Return whether this is the thread in which Python runs handlers of signals."""
+    return threading.get_ident() == threading.main_thread().ident
 
 
 def is_held(condition: threading.Condition) -> bool:
@@ -99,29 +144,43 @@ def is_held(condition: threading.Condition) -> bool:
     return True
 
 
-def wait_on(condition: threading.Condition, seconds: float | None) -> bool:
-    """Wait on a condition whose lock is held once; an interrupt finds it held again."""
+def between_steps(condition: threading.Condition, wait: Callable[[], T]) -> T:
+    """Wait for something with a lock that is held once, and may be let go meanwhile.
+
+    An interrupt that is kept, or comes, is raised, and finds the lock held again.
+
+    Raises:
+        KeyboardInterrupt: there was an interrupt.
+    """
+    if not in_main_thread():
+        return wait()
     try:
-        return condition.wait(seconds)
-    except BaseException:
-        if not is_held(condition):  # it came while the lock was given or taken
+        INTERRUPTS.mode = Mode.RAISED
+        INTERRUPTS.deliver()
+        return wait()
+    finally:
+        # No call comes before this, so no interrupt does.
+        INTERRUPTS.mode = Mode.KEPT
+        if not is_held(condition):
             condition.acquire()
-        raise
+        INTERRUPTS.mode = Mode.BY_LOCK
 
 
 def select_without(
-    lock: threading.RLock, watch: selectors.BaseSelector, seconds: float | None
+    condition: threading.Condition, watch: selectors.BaseSelector, seconds: float | None
 ) -> list[tuple[selectors.SelectorKey, int]]:
     """Wait in a selector without a lock that is held once; hold it again afterwards."""
-    try:
-        lock.release()
-        return watch.select(seconds)
-    finally:
+
+    def wait() -> list[tuple[selectors.SelectorKey, int]]:
+        condition.release()
         try:
-            lock.acquire()
-        except BaseException:  # an interrupt
-            lock.acquire()
-            raise
+            return watch.select(seconds)
+        finally:
+            condition.acquire()
+
+    return between_steps(condition, wait)
 
 
-INTERRUPTS: Final = _Interrupts()
+def wait_on(condition: threading.Condition, seconds: float | None) -> bool:
+    """Wait on a condition whose lock is held once."""
+    return between_steps(condition, lambda: condition.wait(seconds))

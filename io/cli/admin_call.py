@@ -107,11 +107,8 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
     Raises:
         Unfinished: the command is only begun.
     """
-    words = list(arguments)
-    if words[:1] != ["admin"]:
-        return words
     front: list[str] = []
-    rest = words[1:]
+    rest = list(arguments[1:])
     while rest:
         name, _, value = rest[0].partition("=")
         takes = _BEFORE.get(name)

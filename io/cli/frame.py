@@ -35,7 +35,7 @@ GROUPS: Final = {
     "sandbox": ("sandbox",),
     "spec": ("spec",),
     "diagrams": ("diagrams",),
-    "completion": (),  # of all the others
+    "completion": (),  # it knows of all the others
 }
 
 _HELP: Final = """The peer-to-peer layer of a Tezos node.

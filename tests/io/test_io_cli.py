@@ -21,6 +21,21 @@ ONE_LINE = re.compile(r"tezos-p2p: [^\n]+\n")
 COMMANDS = ("completion", "diagrams", "identity", "spec")
 
 
+@pytest.mark.parametrize("module", frame.GROUPS)
+def test_the_table_of_groups_says_which_commands_a_module_has(module):
+    found = {name for name in frame.make_app(module) if not name.startswith("-")}
+    assert found == set(frame.GROUPS[module] or [module])
+
+
+def test_a_command_loads_no_other():
+    code = (
+        "import sys; from tezos_p2p.io.cli.start import main; main(['spec']); "
+        "sys.exit(any(n.startswith('tezos_p2p.io.admin') for n in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 # -- help and version ------------------------------------------------------------------
 
 

@@ -556,6 +556,20 @@ def test_several_may_stop_it_at_once(world):
     assert ours.is_quiet
 
 
+@pytest.mark.parametrize("number", [0, 1], ids=["who began it", "who came later"])
+def test_a_stop_may_be_given_up_and_ends_at_once_if_by_who_began_it(number):
+    with node_suite.world_of("aio") as world:
+        ours, theirs = world.pair({"limits": NARROW}, {"limits": NARROW})
+        flood(ours, theirs)
+        began = world.clock()
+        calls = [ours.begin("stop", 1.0) for _ in range(2)]
+        world.until(lambda: ours.node.stopped)
+        calls.pop(number).cancel()
+        world.result(calls[0])
+        assert (world.clock() - began < 0.9) is (number == 0)
+        assert ours.is_quiet
+
+
 def test_a_stop_ends_what_is_being_dialled(world):
     ours, theirs = world.node(), world.node(theirs=True)
     connecting = ours.begin("connect", theirs.point)
