@@ -46,14 +46,14 @@ class _Interrupts:
     def __init__(self) -> None:
         self.kept = False
         self.mode = Mode.BY_LOCK
-        # Replaced, never changed: the handler may come at any moment.
-        self._guarded: tuple[weakref.ref[threading.Condition], ...] = ()
-        self._changing = threading.Lock()
+        # By their ids.  No lock, which an interrupt could leave locked: each access is a
+        # single operation, and only the main thread adds.
+        self._guarded: dict[int, weakref.ref[threading.Condition]] = {}
 
     @property
     def guarded(self) -> list[threading.Condition]:
         """Those whose locks are guarded."""
-        found = (each() for each in self._guarded)
+        found = [each() for each in list(self._guarded.values())]
         return [condition for condition in found if condition is not None]
 
     def guard(self, condition: threading.Condition) -> bool:
@@ -67,7 +67,10 @@ class _Interrupts:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             with contextlib.suppress(ValueError):  # another interpreter has it
                 signal.signal(signal.SIGINT, self._handle)
-        self._replace(condition, weakref.ref(condition))
+        for key, each in list(self._guarded.items()):
+            if each() is None:
+                self._guarded.pop(key, None)
+        self._guarded[id(condition)] = weakref.ref(condition)
         return signal.getsignal(signal.SIGINT) == self._handle
 
     def release(self, condition: threading.Condition) -> None:
@@ -76,7 +79,7 @@ class _Interrupts:
         If another thread is the last, the main thread puts it back when it comes by: no
         other may set handlers.
         """
-        self._replace(condition)
+        self._guarded.pop(id(condition), None)
         if in_main_thread():
             self._put_back()
 
@@ -88,13 +91,6 @@ class _Interrupts:
         """
         if self.kept and in_main_thread() and not self._is_untimely():
             self._come(signal.SIGINT, None)
-
-    def _replace(
-        self, condition: threading.Condition, *new: weakref.ref[threading.Condition]
-    ) -> None:
-        with self._changing:
-            others = (each for each in self._guarded if each() not in (None, condition))
-            self._guarded = (*others, *new)
 
     def _put_back(self) -> None:
         if not self.guarded and signal.getsignal(signal.SIGINT) == self._handle:
