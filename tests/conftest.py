@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -40,3 +42,39 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if not any(item.path.is_relative_to(folder) for folder in _COVERING):
             item.add_marker(pytest.mark.no_cover)
+
+
+def _untraced(item: pytest.Item) -> Generator[None, object, object]:
+    """Do without tracing what does not count for coverage.
+
+    Of pytest-cov the same is asked.  But in a worker of pytest-xdist it has begun twice
+    (seen in 7.1.0), and what it stops is the second: then the first goes on tracing.
+    """
+    if item.get_closest_marker("no_cover") is None:
+        return (yield)
+    tracers = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)  # type: ignore[arg-type]  # None is what it begins with
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracers[0])
+        threading.settrace(tracers[1])  # type: ignore[arg-type]
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """See `_untraced`."""
+    return (yield from _untraced(item))
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """See `_untraced`."""
+    return (yield from _untraced(item))
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    """See `_untraced`."""
+    return (yield from _untraced(item))
