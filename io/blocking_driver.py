@@ -29,7 +29,7 @@ from .ends import (
     keep_memory,
     report,
 )
-from .interrupts import INTERRUPTS, StepLock, select_without, wait_on
+from .interrupts import INTERRUPTS, StepLock, in_main_thread, select_without, wait_on
 from .sockets import Bell, Wire, configure, open_for, point_of
 
 C_co = TypeVar("C_co", bound=Core, covariant=True)
@@ -62,7 +62,7 @@ class Driver(Generic[C_co]):
         self.buffer = memoryview(bytearray(READ_BUFFER))
         self.lock = StepLock()
         self._changed = threading.Condition(self.lock)
-        self._guarded = False
+        self._guarded: bool | None = None
         self._on_event = on_event
         keep_memory()
         self._wires: dict[int, Wire] = {}
@@ -249,7 +249,8 @@ class Driver(Generic[C_co]):
 
     def guard(self) -> None:
         """Keep interrupts from the steps of this thread, if it is the main thread."""
-        if not self._guarded:
+        # Once until nothing is left: asking takes as long as a message.
+        if self._guarded is None and in_main_thread():
             self._guarded = INTERRUPTS.guard(self._changed)
 
     def _check_user(self) -> None:
@@ -388,7 +389,7 @@ class Driver(Generic[C_co]):
     def rest(self) -> None:
         """Keep interrupts from nobody any more, if nothing is left."""
         if not self.busy:
-            self._guarded = False
+            self._guarded = None
             INTERRUPTS.release(self._changed)
 
     def _finish(self) -> None:

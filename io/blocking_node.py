@@ -83,7 +83,7 @@ class NodeDriver(Driver[Core[M, Meta]], Generic[M, Meta]):
         Raises:
             RuntimeError: another did.
         """
-        if self.busy:
+        if self._guarded is None and self.busy:
             self.guard()
         if not self.threaded:
             self._check_user()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import os
 import selectors
 import signal
 import threading
@@ -126,9 +127,21 @@ class StepLock(_thread.RLock):  # type: ignore[misc]  # not final when it runs
             INTERRUPTS.deliver()
 
 
+_main = threading.main_thread().ident
+
+
+def _fork() -> None:
+    global _main
+    _main = threading.main_thread().ident
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_fork)
+
+
 def in_main_thread() -> bool:
     """Return whether this is the thread in which Python runs handlers of signals."""
-    return threading.get_ident() == threading.main_thread().ident
+    return threading.get_ident() == _main  # looking it up takes as long as a message
 
 
 def is_held(condition: threading.Condition) -> bool:

@@ -315,6 +315,22 @@ def test_a_connection_of_another_thread_is_guarded_when_the_main_thread_uses_it(
         theirs.finish()
 
 
+def test_whose_handler_it_is_is_not_asked_for_every_message(monkeypatch):
+    asked, real = [], INTERRUPTS.guard
+    monkeypatch.setattr(INTERRUPTS, "guard", lambda it: asked.append(it) or real(it))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    options = {"difficulty": 0, "limits": IDLE}
+    with (
+        blocking_node.Node(THEIRS, SANDBOX, CODEC, "127.0.0.1:0", **options) as theirs,
+        blocking_node.Node(OURS, SANDBOX, CODEC, **options) as ours,
+    ):
+        ours.connect(theirs.point)
+        for _ in range(100):
+            ours.send(THEIRS.peer_id, b"one")
+            assert theirs.receive(10) is not None
+    assert 1 <= len(asked) <= 4
+
+
 def test_a_handler_that_is_set_meanwhile_stays():
     theirs = driver_suite.make("aio", THEIRS)
     try:
