@@ -125,7 +125,7 @@ def main() -> None:
             # what they are made of.
             pins = ROOT / "tests" / "constraints.txt"
             left_out = ("*/test_io_cli*", "*/test_io_demo*", "*/test_io_daemon.py")
-            left_out += ("*/tests/sim/*",)
+            left_out += ("*/test_sim_*",)
             suite(f"python{version}", python, pins, *left_out, more=",embedding")
     for version in missing:
         print(f"--- python{version}: not on this machine, NOT RUN", flush=True)
