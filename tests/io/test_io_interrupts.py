@@ -241,7 +241,7 @@ def test_a_second_interrupt_does_not_wait_for_a_callback(times, kept):
     theirs = driver_suite.make("aio", THEIRS)
     try:
         point = theirs.listen().point
-        began, on_event = held_up(0.6)
+        began, on_event = held_up(2.0)
         task = press(times, began)
         start = time.monotonic()
         # It may have connected before the one that is kept can come.
@@ -252,7 +252,7 @@ def test_a_second_interrupt_does_not_wait_for_a_callback(times, kept):
             ),
         ):
             time.sleep(10)
-        assert (time.monotonic() - start > 0.6) is kept
+        assert (time.monotonic() - start > 2.0) is kept
         task.result()
     finally:
         theirs.finish()

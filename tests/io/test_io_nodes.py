@@ -562,11 +562,11 @@ def test_a_stop_may_be_given_up_and_ends_at_once_if_by_who_began_it(number):
         ours, theirs = world.pair({"limits": NARROW}, {"limits": NARROW})
         flood(ours, theirs)
         began = world.clock()
-        calls = [ours.begin("stop", 1.0) for _ in range(2)]
+        calls = [ours.begin("stop", 3.0) for _ in range(2)]
         world.until(lambda: ours.node.stopped)
         calls.pop(number).cancel()
         world.result(calls[0])
-        assert (world.clock() - began < 0.9) is (number == 0)
+        assert (world.clock() - began < 2.5) is (number == 0)
         assert ours.is_quiet
 
 
