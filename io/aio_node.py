@@ -214,7 +214,7 @@ class Node(NodeEnds[M, Meta]):
                 self._end(driver, timeout)
             while not driver.is_idle:
                 await self._wait(self._news)
-        except BaseException:
+        except asyncio.CancelledError:
             if began:
                 self._end(driver, 0.0)
             raise

@@ -217,7 +217,7 @@ def _make_identity(path: Path, show: Show) -> Identity:
 
     began = time.monotonic()
     # Python has no sys.stdout at all when it is closed.
-    terminal = sys.stdout is not None and sys.stdout.isatty()  # pyright: ignore[reportUnnecessaryComparison]  # see above
+    terminal = sys.stdout is not None and sys.stdout.isatty()  # pyright: ignore[reportUnnecessaryComparison]  # None if closed
     terminal = terminal and show is _show_text
     if not terminal:
         expected = expected_tries(DIFFICULTY)

@@ -117,7 +117,7 @@ class _Interrupts:
 INTERRUPTS: Final = _Interrupts()
 
 
-class StepLock(_thread.RLock):  # type: ignore[misc]  # not final when it runs
+class StepLock(_thread.RLock):  # type: ignore[misc]  # final in typeshed only
     """A lock whose last letting go raises the interrupt that was kept meanwhile."""
 
     def __exit__(self, *_: object) -> None:

@@ -171,7 +171,7 @@ class Point(NamedTuple):
 # What `Point(...)` calls in the end; typeshed's own type of it is partly unknown.
 _new_point: Final = cast(
     "Callable[[type[Point], tuple[int, int]], Point]",
-    tuple.__new__,  # pyright: ignore[reportUnknownMemberType]  # see above
+    tuple.__new__,  # pyright: ignore[reportUnknownMemberType]  # typeshed's
 )
 
 

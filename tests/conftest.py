@@ -54,12 +54,12 @@ def _untraced(item: pytest.Item) -> Generator[None, object, object]:
         return (yield)
     tracers = sys.gettrace(), threading.gettrace()
     sys.settrace(None)
-    threading.settrace(None)  # type: ignore[arg-type]  # None is what it begins with
+    threading.settrace(None)
     try:
         return (yield)
     finally:
         sys.settrace(tracers[0])
-        threading.settrace(tracers[1])  # type: ignore[arg-type]
+        threading.settrace(tracers[1])
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)

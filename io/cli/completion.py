@@ -31,6 +31,6 @@ def add(app: App) -> None:
 
     app.command(completion)
     # Its signature does not say what else it takes.
-    app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberType]  # see above
+    app.register_install_completion_command(  # pyright: ignore[reportUnknownMemberType]  # untyped **kwargs
         help="Install completion for your shell, also in its startup file."
     )
