@@ -147,7 +147,7 @@ class Network(Generic[M, Meta]):
         self._after_step = after_step
         self._latency = latency
         # Latencies are no secrets.
-        self._random = random.Random(seed).random  # noqa: S311  # see above
+        self._random = random.Random(seed).random  # noqa: S311  # not for secrets
         self._queue: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = itertools.count()
         self._by_point: dict[Point, Host[M, Meta]] = {}

@@ -41,7 +41,7 @@ class Wire(Protocol):
             self.driver.node.link_made(self.link, now())
         self.driver.pump()
 
-    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802  # name of Twisted
         """Bytes have come."""
         self.waiting += data
         self.feed()
@@ -58,19 +58,19 @@ class Wire(Protocol):
             node.receive_data(link, data, now())
         self.transport.pauseProducing()
 
-    def readConnectionLost(self) -> None:  # noqa: N802
+    def readConnectionLost(self) -> None:  # noqa: N802  # name of Twisted
         """Their stream has ended; nothing waits, or reading would be paused."""
         self.driver.node.receive_data(self.link, b"", now())
         self.driver.pump()
 
-    def writeConnectionLost(self) -> None:  # noqa: N802
+    def writeConnectionLost(self) -> None:  # noqa: N802  # name of Twisted
         """Our stream has ended, as the node wanted."""
 
-    def pauseProducing(self) -> None:  # noqa: N802
+    def pauseProducing(self) -> None:  # noqa: N802  # name of Twisted
         """The transport has enough for now."""
         self.full = True
 
-    def resumeProducing(self) -> None:  # noqa: N802
+    def resumeProducing(self) -> None:  # noqa: N802  # name of Twisted
         """The transport takes more again."""
         self.full = False
         if self.refused:
@@ -78,10 +78,10 @@ class Wire(Protocol):
             self.driver.node.writable(self.link, now())
             self.driver.pump()
 
-    def stopProducing(self) -> None:  # noqa: N802
+    def stopProducing(self) -> None:  # noqa: N802  # name of Twisted
         """The transport is about to be lost."""
 
-    def connectionLost(self, reason: Any) -> None:  # noqa: N802
+    def connectionLost(self, reason: Any) -> None:  # noqa: N802  # name of Twisted
         """The socket is closed, by us or by what has happened to it."""
         del self.driver.wires[self.link]
         self.driver.lost(self.link, reason)
@@ -92,7 +92,7 @@ class Door(ServerFactory):
 
     driver: Driver
 
-    def buildProtocol(self, addr: Any) -> Wire | None:  # noqa: N802
+    def buildProtocol(self, addr: Any) -> Wire | None:  # noqa: N802  # name of Twisted
         """Return what serves a connection; None: Twisted closes it at once."""
         link = self.driver.node.accept(Point(Address.parse(addr.host), addr.port), now())
         return None if link is None else Wire(self.driver, link, dialled=False)

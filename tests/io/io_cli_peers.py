@@ -20,7 +20,7 @@ _PUPPETS = str(Path(__file__).parents[1] / "fsm")
 if _PUPPETS not in sys.path:
     sys.path.insert(0, _PUPPETS)
 
-from fsm_puppet import Puppet, framed  # noqa: E402
+from fsm_puppet import Puppet, framed  # noqa: E402  # behind the path to it
 
 Script = Callable[[socket.socket], object]
 US = REFERENCE["peer_id"]

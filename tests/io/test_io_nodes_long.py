@@ -313,11 +313,11 @@ def metered() -> Iterator[Samples]:
         samples.append((time.monotonic(), sum(map(len, pieces))))
         return pieces
 
-    Core.pieces_to_send = counting  # type: ignore[method-assign]
+    Core.pieces_to_send = counting  # type: ignore[method-assign]  # counted meanwhile
     try:
         yield samples
     finally:
-        Core.pieces_to_send = plain  # type: ignore[method-assign]
+        Core.pieces_to_send = plain  # type: ignore[method-assign]  # counted meanwhile
 
 
 def blocking_floods(orders: Orders) -> None:

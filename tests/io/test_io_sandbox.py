@@ -306,7 +306,7 @@ def member(deaf=False):
     told = []
     seat = Seat("n01", "asyncio", 1, "", "", 1, deaf)
     node = FakeNode()
-    tell = lambda what, **facts: told.append((what, facts.get("number")))  # noqa: E731
+    tell = lambda what, **facts: told.append((what, facts.get("number")))  # noqa: E731  # of one line
     return Member(seat, node, tell), node, told
 
 

@@ -164,7 +164,7 @@ def test_a_connection_that_ran_did_not_come_to_nothing():
 def test_a_dial_may_be_given_up_until_it_has_come_to_something():
     sim, host = lone()
     link = sim.do(host, lambda it: it.connect(point(5), sim.now))
-    give_up = lambda it: it.govern(lambda do: do.give_up(link), sim.now)  # noqa: E731
+    give_up = lambda it: it.govern(lambda do: do.give_up(link), sim.now)  # noqa: E731  # of one line
     sim.do(host, give_up)
     sim.run(1.0)
     why = host.node.survey.why_not(link)

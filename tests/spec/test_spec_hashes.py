@@ -174,7 +174,7 @@ def test_hashes_are_bytes() -> None:
     assert BlockHash(bytes(32)) == bytes(32)
     assert {bytes(32): 1}[BlockHash(bytes(32))] == 1
     with pytest.raises(AttributeError):
-        BlockHash(bytes(32)).other = 1  # type: ignore[attr-defined]
+        BlockHash(bytes(32)).other = 1  # type: ignore[attr-defined]  # wrong on purpose
 
 
 @given(raw32)

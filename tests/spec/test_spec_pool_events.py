@@ -198,7 +198,7 @@ def test_events_are_small_and_cannot_be_changed(
 ) -> None:
     assert not hasattr(event, "__dict__")
     with pytest.raises(AttributeError):
-        event.tag = 99  # type: ignore[misc]
+        event.tag = 99  # type: ignore[misc]  # wrong on purpose
     assert (event.tag, event.name) == (tag, name)
 
 

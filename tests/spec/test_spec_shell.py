@@ -231,14 +231,14 @@ def test_what_is_no_message_is_refused_on_write() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        CurrentHead(CHAIN, HEADER, None),  # type: ignore[arg-type]
-        CurrentHead(CHAIN, None),  # type: ignore[arg-type]
-        CurrentBranch(CHAIN, "here"),  # type: ignore[arg-type]
-        OperationsForBlock(BLOCK, 0, None),  # type: ignore[arg-type]
-        OperationsForBlock(BLOCK, 0, MerklePath((1,))),  # type: ignore[arg-type]
-        GetBlockHeaders(5),  # type: ignore[arg-type]
-        Protocol(0, None),  # type: ignore[arg-type]
-        Protocol(0, (None,)),  # type: ignore[arg-type]
+        CurrentHead(CHAIN, HEADER, None),  # type: ignore[arg-type]  # wrong on purpose
+        CurrentHead(CHAIN, None),  # type: ignore[arg-type]  # wrong on purpose
+        CurrentBranch(CHAIN, "here"),  # type: ignore[arg-type]  # wrong on purpose
+        OperationsForBlock(BLOCK, 0, None),  # type: ignore[arg-type]  # wrong on purpose
+        OperationsForBlock(BLOCK, 0, MerklePath((1,))),  # type: ignore[arg-type]  # wrong on purpose
+        GetBlockHeaders(5),  # type: ignore[arg-type]  # wrong on purpose
+        Protocol(0, None),  # type: ignore[arg-type]  # wrong on purpose
+        Protocol(0, (None,)),  # type: ignore[arg-type]  # wrong on purpose
     ],
 )
 def test_a_part_of_a_wrong_type_is_refused_on_write(value: ShellMessage) -> None:
