@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -98,8 +99,7 @@ def _two_processes(folder: Path, show: Show) -> bool:
             with _uninterrupted():
                 processes.append(_start("dialler", folder / "dialler.json", port))
             for process in processes:
-                while line := _line(process):
-                    said.append(line)
+                said += iter(functools.partial(_line, process), {})
         else:
             processes[0].kill()
     except BaseException:

@@ -154,6 +154,17 @@ def _what_happened(workers: Sequence[SpawnProcess]) -> str:
     return "a searching process was killed"
 
 
+def _reports(
+    readers: list[Connection], workers: list[SpawnProcess]
+) -> Iterator[bytes | None]:
+    while True:
+        for ready in wait(readers):
+            try:
+                yield cast("Connection", ready).recv()
+            except EOFError:
+                raise ChildProcessError(_what_happened(workers)) from None
+
+
 def _search_apart(
     public_key: bytes, difficulty: float, processes: int, batch: int
 ) -> Iterator[bytes | None]:
@@ -171,12 +182,7 @@ def _search_apart(
             worker.start()
             workers.append(worker)
             writer.close()
-        while True:
-            for ready in wait(readers):
-                try:
-                    yield cast("Connection", ready).recv()
-                except EOFError:
-                    raise ChildProcessError(_what_happened(workers)) from None
+        yield from _reports(readers, workers)
     finally:
         for worker in workers:
             worker.terminate()

@@ -26,6 +26,7 @@ from ...spec.message import Advertise, Bootstrap
 from ...spec.point import Endpoint, Point
 from ...spec.reasons import Disconnection, ErrorKind, Reason
 from ...spec.version import Network, Version
+from .. import blocking
 from ..ends import ConnectionEnded, question, split, unreached
 from ..sockets import points_of
 from ..watched import Watched, dial_aio, dial_blocking
@@ -283,13 +284,16 @@ class Probing:
         peer = dial_blocking(core, point, self._expected, thread=False)
         try:
             if self._bootstrap:
-                peer.send(self._asked(), self._left)
-                while not self._answers(peer.receive(self._left)):
-                    pass
+                self._ask_blocking(peer)
         except (TimeoutError, ConnectionEnded) as exc:
             self._unanswered(exc)
         finally:
             peer.close("probed", timeout=_CLOSING)
+
+    def _ask_blocking(self, peer: blocking.Connection[Any]) -> None:
+        peer.send(self._asked(), self._left)
+        while not self._answers(peer.receive(self._left)):
+            pass
 
     def _asked(self) -> Bootstrap:
         message = Bootstrap()

@@ -89,18 +89,7 @@ def serve_blocking(
     threads: dict[blocking.Connection[Any], threading.Thread] = {}
     listener = listen_blocking(core, door)
     try:
-        while not desk.stopped.is_set() and (until is None or time.monotonic() < until):
-            for peer in [peer for peer in threads if not threads[peer].is_alive()]:
-                del threads[peer]
-            with contextlib.suppress(TimeoutError):
-                peer = listener.accept(_PAUSE)
-                thread = threads[peer] = threading.Thread(
-                    target=_talk_blocking, args=(desk, peer), daemon=True
-                )
-                thread.start()
-            # Who came and went before it could be accepted is nobody's to serve.
-            served = frozenset(peer.link for peer in threads)
-            desk.release(functools.partial(_is_gone, core, served))
+        _accept_blocking(desk, core, listener, threads, until)
     finally:
         listener.close()
         for peer in threads:
@@ -108,6 +97,27 @@ def serve_blocking(
         for thread in threads.values():
             thread.join()
         desk.settle()
+
+
+def _accept_blocking(
+    desk: Desk,
+    core: Watched,
+    listener: blocking.Listener[Any],
+    threads: dict[blocking.Connection[Any], threading.Thread],
+    until: float | None,
+) -> None:
+    while not desk.stopped.is_set() and (until is None or time.monotonic() < until):
+        for peer in [peer for peer in threads if not threads[peer].is_alive()]:
+            del threads[peer]
+        with contextlib.suppress(TimeoutError):
+            peer = listener.accept(_PAUSE)
+            thread = threads[peer] = threading.Thread(
+                target=_talk_blocking, args=(desk, peer), daemon=True
+            )
+            thread.start()
+        # Who came and went before it could be accepted is nobody's to serve.
+        served = frozenset(peer.link for peer in threads)
+        desk.release(functools.partial(_is_gone, core, served))
 
 
 def _is_gone(core: Watched, served: frozenset[int], link: int) -> bool:
