@@ -11,7 +11,8 @@ Disconnect     end the connection
 =============  =================================================================
 
 In private mode all but the last are ignored, without discovery the first two; neither is
-an event then.
+an event then, but a private node tells of the first of each kind that it ignores, as one
+does whom a private node asks for points.
 
 Of one peer's messages of a kind, Bootstrap and Advertise are 0.1 s apart at least, and
 swaps 60 s.  The reference delays what comes earlier, and reads nothing else of that peer
@@ -25,9 +26,9 @@ out the point of who asks.
 
 What may be taught is said in `fsm.teaching`.
 
-It knows nothing of the pool: `World` is what it asks.  After each input carry out what
-`next_command` gives until it is None, and report: `replied` for each `Reply`, `swapped`
-for each `Connect`.
+It knows nothing of the pool: `fsm.world` is what it asks.  After each input carry out
+what `next_command` gives until it is None, and report: `replied` for each `Reply`,
+`swapped` for each `Connect`.
 
 Source: the connection and connect-handler modules of the reference node, 2026; quotas,
 caching, scopes and ages are our own.
@@ -36,13 +37,13 @@ caching, scopes and ages are our own.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 import attrs
 
 from ..spec import pool_events as told
-from ..spec.address import Address
+from ..spec.asides import PrivateAsked
 from ..spec.hello import POINTS_SENT_MAX
 from ..spec.identity import PeerId
 from ..spec.message import Advertise, Bootstrap, ControlMessage, SwapAck, SwapRequest
@@ -54,6 +55,7 @@ from .swap import Swap, Swaps
 from .tally import Tally
 from .teaching import Teaching, party_of
 from .timers import Timers
+from .world import Facts, World
 
 #: Seconds between two Bootstraps, or two Advertises, of one peer.
 GAP: Final = 0.1
@@ -73,70 +75,6 @@ DRAWS: Final = 4
 _NEVER: Final = -float("inf")
 _CLOSED: Final = Disconnection(Reason.CONNECTION_CLOSED_BY_PEER)
 _SWAPPED: Final = Disconnection(Reason.PEER_SWAPPED)
-
-
-@attrs.frozen
-class Facts:
-    """What is known of one running link.
-
-    Attributes:
-        link: which.
-        peer_id: who they are.
-        address: where they are.
-        point: where they listen, or None.
-        private: whether they want nobody to hear of them.
-        trusted: whether an operator trusts them now.
-        may_swap: what the policy says.
-    """
-
-    link: int
-    peer_id: PeerId
-    address: Address
-    point: Point | None = None
-    private: bool = False
-    trusted: bool = False
-    may_swap: bool = True
-
-
-class World(Protocol):
-    """What the answerer asks about; all answers are of the moment."""
-
-    def facts(self, link: int) -> Facts | None:
-        """Return what is known of a link, None if it does not run."""
-        ...
-
-    def link_of(self, peer_id: PeerId) -> int | None:
-        """Return the running link of a peer, or None."""
-        ...
-
-    def pick(self, *, but: int | None, with_port: bool) -> Facts | None:
-        """Draw any running link that is not private, nor ``but``; None: there is none.
-
-        Args:
-            but: a link, or None.
-            with_port: whether its listening point has to be known.
-        """
-        ...
-
-    def active(self) -> int:
-        """Return how many links run."""
-        ...
-
-    def has_room(self) -> bool:
-        """Whether one more link would be admitted."""
-        ...
-
-    def points(self, now: float) -> Sequence[Point]:
-        """Return what we tell others, in the order in which it matters."""
-        ...
-
-    def knows(self, point: Point) -> bool:
-        """Whether a point is in the table, or our own."""
-        ...
-
-    def may_dial(self, point: Point, now: float) -> bool:
-        """Whether a dial would begin: not banned, not own, not connected or about to."""
-        ...
 
 
 @attrs.frozen
@@ -202,7 +140,7 @@ class _Talk:
     """What is remembered of one peer's messages; made with the first that counts.
 
     When the last one of a kind was handled, and sent; which wait; the peer that we have
-    offered, and until when an answer counts.
+    offered, and until when an answer counts; which kinds privacy made us ignore.
     """
 
     bootstrap_at: float = _NEVER
@@ -215,6 +153,7 @@ class _Talk:
     advertised: Advertise | None = None
     offered: PeerId | None = None
     offered_until: float = _NEVER
+    ignored: frozenset[str] = frozenset()
 
 
 @attrs.define(eq=False)
@@ -275,11 +214,14 @@ class Answerer:
         self.tally.own_received[type(message)] += 1
         if self._private_mode:
             self.tally.ignored += 1
-        elif (facts := self._world.facts(link)) is not None:
+        if (facts := self._world.facts(link)) is not None:
             talk = self._talks.get(link)
             if talk is None:
                 talk = self._talks[link] = _Talk()
-            handle(self, facts, talk, message, now)
+            if self._private_mode:
+                self._unheeded(facts, talk, message)
+            else:
+                handle(self, facts, talk, message, now)
 
     def handle_timeout(self, now: float) -> None:
         """Handle what has waited for its time; harmless when nothing has."""
@@ -421,7 +363,17 @@ class Answerer:
 
     # -- messages ----------------------------------------------------------------------
 
-    def _bootstrap(self, facts: Facts, talk: _Talk, _: Bootstrap, now: float) -> None:
+    def _unheeded(
+        self, facts: Facts, talk: _Talk, message: ControlMessage, *, theirs: bool = False
+    ) -> None:
+        kind = _KINDS[type(message)]
+        if kind not in talk.ignored:
+            talk.ignored |= {kind}
+            self._tell(PrivateAsked(facts.peer_id, kind, theirs))
+
+    def _bootstrap(
+        self, facts: Facts, talk: _Talk, message: Bootstrap, now: float
+    ) -> None:
         if not self._discovery:
             self.tally.ignored += 1
         elif now < talk.bootstrap_at + GAP:
@@ -432,6 +384,8 @@ class Answerer:
             talk.bootstrap_at, talk.asked = now, False
             self._tell(told.BootstrapReceived(facts.peer_id))
             points = () if facts.private else self._points_for(facts, now)
+            if facts.private:
+                self._unheeded(facts, talk, message, theirs=True)
             if points:
                 reply = Reply(facts.link, Advertise(points), facts.peer_id)
                 self._commands.append(reply)
@@ -579,6 +533,13 @@ _HANDLERS: Final[Mapping[type, Callable[[Answerer, Facts, _Talk, Any, float], No
     Advertise: Answerer._advertise,
     SwapRequest: Answerer._request,
     SwapAck: Answerer._ack,
+}
+#: What their kinds are called.
+_KINDS: Final[Mapping[type, str]] = {
+    Bootstrap: "bootstrap",
+    Advertise: "advertise",
+    SwapRequest: "swap_request",
+    SwapAck: "swap_ack",
 }
 #: What is told when a message was sent, by its class.
 _SENT: Final[Mapping[type, Callable[[PeerId], told.PoolEvent]]] = {

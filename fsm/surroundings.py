@@ -15,12 +15,12 @@ from ..spec.identity import PeerId
 from ..spec.point import Point
 from .acl import Acl
 from .admission import Places
-from .answerer import Facts
 from .diversity import Diversity
 from .maintenance import Bounds, dial_order
 from .point import PointInfo, State
 from .policy import PeerPolicy
 from .pool import Pool, Running
+from .world import Facts
 
 Meta = TypeVar("Meta")
 

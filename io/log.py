@@ -16,6 +16,10 @@ too_many_connections_maintenance       debug    connections (to be dropped), max
 new_connection                         info     addr, port, peer
 disconnected                           info     peer, point, why
 disconnection                          info     peer_id: the same, under another name
+close_fd_reason                        info     point, peer, reason: of every socket that
+                                                is closed, its end's name and errors' ids
+close_fd_unknown_reason                info     point, peer: the same, of a recorded event
+                                                that says no more
 peer_rejected                          notice   point, peer, motive: by us
 greylist_peer                          notice   peer, addr, port, motive
 authenticate_status                    debug    type: auth, then accept or nack, then
@@ -33,6 +37,11 @@ swap_succeeded, swap_failed,           info     source
 swap_request_ignored
 bootstrap_received                     debug    emitter
 advertise_received                     debug    emitter, points: how many
+private_node_peers_request,            warning  peer: a private node ignores its first
+private_node_new_peers,                         Bootstrap, Advertise, Swap_request or
+private_node_swap_request,                      Swap_ack
+private_node_swap_ack
+private_node_request                   warning  peer: private, and asks for points
 register_new                           notice   point: of a neighbour
 incoming_error                         debug    error: a connection was gone already
 incoming_connection_error              error    error: the system gives no connection
@@ -42,7 +51,9 @@ save_error_peers, parse_error_peers    error    what
 
 All other events (`spec.pool_events`) are logged at debug under their own names, and what
 only we have under names of ours: ``identity``, ``file``, ``name_not_resolved`` ...
-Messages of the application are not logged.
+Messages of the application are not logged, nor single reads and writes of sockets: what
+the reference tells of those at debug (``message_read``, ``try_read``, ``update_quota``
+and their like) has no line here.
 
 Source: the names and levels of the reference node's log events, 2026.
 """
@@ -64,7 +75,7 @@ from ..spec import asides
 from ..spec import pool_events as told
 from ..spec.point import Point
 from ..spec.pool_events import PoolEvent
-from ..spec.reasons import ErrorKind, Reason
+from ..spec.reasons import Disconnection, ErrorKind, Reason
 from ..spec.version import Version
 from .data_dir import DataDir
 from .household import Household
@@ -86,6 +97,15 @@ _ENDS: Final = {
     Reason.TCP_NETWORK_UNREACHABLE: "connect_error",
     Reason.TCP_CONNECTION_CANCELED: "connect_error",
     Reason.TCP_CONNECTION_FAILED_UNEXPECTED_ERROR: "connect_error",
+}
+#: What is written so in names of reasons.
+_SHORT: Final = {"TCP", "IO", "IP", "RPC"}
+#: How what a private node ignores is called, by the kind of message.
+_IGNORED: Final = {
+    "bootstrap": "peers_request",
+    "advertise": "new_peers",
+    "swap_request": "swap_request",
+    "swap_ack": "swap_ack",
 }
 
 
@@ -190,6 +210,9 @@ class EventLog:
                 log.debug(event.name, emitter=str(source))
             case told.AdvertiseReceived(source):
                 log.debug(event.name, emitter=str(source), points=event.points)
+            case asides.PrivateAsked(source, message, theirs):
+                kind = "request" if theirs else _IGNORED[message]
+                log.warning(f"private_node_{kind}", peer=str(source))
             case asides.Neighbour(point):
                 notice(log, "register_new", point=str(point))
             case asides.AcceptFailed(error):
@@ -241,8 +264,10 @@ class EventLog:
             point = addr  # of who cannot be dialled there is no more
             if where is not None and port is not None:
                 point = str(Point(where.address, port))
-            self.log.info("disconnected", peer=peer, point=point, why=str(event.why))
+            why = None if event.why is None else str(event.why)
+            self.log.info("disconnected", peer=peer, point=point, why=why)
             self.log.info("disconnection", peer_id=peer)
+            self._socket_closed(event.why, point, peer=peer)
             return
         status = {"type": "connected", "point": str(where), "peer": peer}
         self.log.debug("authenticate_status", **status)
@@ -289,6 +314,23 @@ class EventLog:
                 if (announced := error.facts.get("announced_version")) is not None:
                     facts["announced"] = _version(announced)
             log.debug(name, **facts, why=str(why))
+        if name != "connect_error":
+            self._socket_closed(why, point, **peer)
+
+    def _socket_closed(
+        self, why: Disconnection | None, point: str | None, **peer: str
+    ) -> None:
+        if why is None:
+            self.log.info("close_fd_unknown_reason", point=point, **peer)
+            return
+        reason = [_word(why.reason), *(error.kind.id for error in why.errors)]
+        self.log.info("close_fd_reason", point=point, **peer, reason=reason)
+
+
+def _word(reason: Reason) -> str:
+    words = reason.name.split("_")
+    words = [each if each in _SHORT else each.lower() for each in words]
+    return "_".join([words[0][0].upper() + words[0][1:], *words[1:]])
 
 
 def _version(version: Version | None) -> str | None:

@@ -8,6 +8,8 @@ attempt_failed       point, incoming,      a dial or a handshake has come to not
 greylisted           point, peer_id?, why  somebody is banned for a while, automatically
 accept_failed        error                 the system gives no connection: an ``errno``
 neighbour            point                 somebody of the local network has told of it
+private_asked        source, message,      a node that keeps to itself was asked, or asks:
+                     theirs                once for each connection and kind of message
 ===================  ====================  =============================================
 
 They come in the same ring and the same order as the events of `pool_events`, and have no
@@ -90,3 +92,21 @@ class Neighbour(Aside):
 
     name = "neighbour"
     point: Point
+
+
+@attrs.frozen(weakref_slot=False)
+class PrivateAsked(Aside):
+    """A message that is not for, or not of, a node that keeps to itself was ignored.
+
+    Told with the first of its kind on a connection only: who goes on costs no more lines.
+
+    Attributes:
+        source: whose message it was.
+        message: its kind, ``bootstrap`` or another of this layer's own.
+        theirs: whether they are the private node, not we.
+    """
+
+    name = "private_asked"
+    source: PeerId
+    message: str
+    theirs: bool

@@ -195,4 +195,6 @@ _KINDS: Final[dict[type[Any], str]] = {
 
 @functools.cache
 def _openapi_text(generation: rpc.Generation) -> bytes:
-    return json.dumps(openapi(Router(generation).routes, generation)).encode() + _LINE
+    # A description is the same operation at any path below it: one stands for all.
+    routes = (*Router(generation).routes, DESCRIBE)
+    return json.dumps(openapi(routes, generation)).encode() + _LINE

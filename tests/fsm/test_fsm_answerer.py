@@ -27,6 +27,7 @@ from tezos_p2p.fsm.swap import State
 from tezos_p2p.spec import message as said
 from tezos_p2p.spec import pool_events as told
 from tezos_p2p.spec.address import Address
+from tezos_p2p.spec.asides import PrivateAsked
 from tezos_p2p.spec.identity import PeerId
 from tezos_p2p.spec.message import Advertise, Bootstrap, SwapAck, SwapRequest
 from tezos_p2p.spec.point import Point
@@ -112,13 +113,13 @@ def commands(answerer: Answerer) -> list[Command]:
 def events(answerer: Answerer) -> list[str]:
     names: list[str] = []
     for event in iter(answerer.next_event, None):
-        assert isinstance(event, told.MessageTold)
+        assert isinstance(event, told.MessageTold | PrivateAsked)
         names.append(f"{event.name} {int.from_bytes(event.source, 'big')}")
     return names
 
 
 def test_the_scene_is_a_world():
-    from tezos_p2p.fsm.answerer import World
+    from tezos_p2p.fsm.world import World
 
     world: World = Scene()
     assert world.pick(but=None, with_port=True) is None
@@ -156,7 +157,10 @@ def test_without_points_or_for_the_private_there_is_no_answer(private):
         world.links[A] = facts_of(A, private=True)
     answerer.received(A, Bootstrap(), 0.0)
     assert commands(answerer) == []
-    assert events(answerer) == ["bootstrap_received 1"]
+    received = ["bootstrap_received 1"]
+    assert events(answerer) == received + ["private_asked 1"] * private
+    answerer.received(A, Bootstrap(), 1.0)
+    assert events(answerer) == received
 
 
 def test_a_list_of_points_has_fifty_and_none_of_our_own_network_for_strangers():
@@ -310,8 +314,23 @@ def test_a_private_node_ignores_them_all():
     answerer.ask([A, B], 0.0)
     assert not answerer.swap(0.0)
     assert commands(answerer) == []
-    assert events(answerer) == []
+    kinds = ["bootstrap", "advertise", "swap_request", "swap_ack"]
+    found = list(iter(answerer.next_event, None))
+    assert found == [PrivateAsked(peer(A), kind, False) for kind in kinds]
     assert answerer.tally.ignored == 4
+
+
+def test_that_a_private_node_ignores_somebody_is_told_once_for_each_connection():
+    _, answerer = scene(A, B, private_mode=True)
+    for now in (0.0, 1000.0):
+        for link in (A, B, 9):
+            answerer.received(link, Bootstrap(), now)
+    found = list(iter(answerer.next_event, None))
+    assert found == [PrivateAsked(peer(link), "bootstrap", False) for link in (A, B)]
+    answerer.forget(A)
+    answerer.received(A, Bootstrap(), 1000.0)
+    assert answerer.next_event() == found[0]
+    assert answerer.next_event() is None
 
 
 def test_without_discovery_points_are_neither_told_nor_learnt():

@@ -61,6 +61,10 @@ def failed(name, why, **more):
     return ("debug", name, {"point": P, "incoming": False, "why": str(why), **more})
 
 
+def closed(*reason, point=P, **more):
+    return ("info", "close_fd_reason", {"point": point, "reason": [*reason], **more})
+
+
 LINES = [
     (
         told.MaintenanceStarted(motive="activation"),
@@ -139,6 +143,7 @@ LINES = [
         [
             ("info", "disconnected", {"peer": X, "point": P, "why": str(GONE)}),
             ("info", "disconnection", {"peer_id": X}),
+            closed("Connection_lost", peer=X),
         ],
     ),
     (
@@ -146,6 +151,15 @@ LINES = [
         [
             ("info", "disconnected", {"peer": X, "point": "1.2.3.4", "why": str(GONE)}),
             ("info", "disconnection", {"peer_id": X}),
+            closed("Connection_lost", point="1.2.3.4", peer=X),
+        ],
+    ),
+    (
+        told.Disconnected(PEER, id_point=WHERE),
+        [
+            ("info", "disconnected", {"peer": X, "point": P, "why": None}),
+            ("info", "disconnection", {"peer_id": X}),
+            ("info", "close_fd_unknown_reason", {"point": P, "peer": X}),
         ],
     ),
     (
@@ -183,7 +197,11 @@ LINES = [
                 "authenticate_reject_protocol_mismatch",
                 MISMATCH,
                 announced="NET.1 (p2p: 2)",
-            )
+            ),
+            closed(
+                "Authentication_rejected_no_common_protocol",
+                "node.p2p_socket.rejected_no_common_protocol",
+            ),
         ],
     ),
     (
@@ -195,10 +213,17 @@ LINES = [
                 {**AUTH, "expected_peer_id": X, "peer_id": Y},
             ),
             failed("authentication_error", WRONG),
+            closed(
+                "Authentication_rejected_error",
+                "node.p2p_connect_handler.identity_check_failure",
+            ),
         ],
     ),
     # Told when we have refused them.
-    (attempt(Disconnection(Reason.AUTHENTICATION_REJECTED)), []),
+    (
+        attempt(Disconnection(Reason.AUTHENTICATION_REJECTED)),
+        [closed("Authentication_rejected")],
+    ),
     (
         attempt(Disconnection(Reason.AUTHENTICATION_REJECTED_BY_PEER), PEER),
         [
@@ -212,11 +237,15 @@ LINES = [
                 Disconnection(Reason.AUTHENTICATION_REJECTED_BY_PEER),
                 peer=X,
             ),
+            closed("Authentication_rejected_by_peer", peer=X),
         ],
     ),
     (
         attempt(Disconnection(Reason.ACK_READ_ERROR), PEER),
-        [failed("connection_error", Disconnection(Reason.ACK_READ_ERROR), peer=X)],
+        [
+            failed("connection_error", Disconnection(Reason.ACK_READ_ERROR), peer=X),
+            closed("Ack_read_error", peer=X),
+        ],
     ),
     (
         asides.Greylisted(POINT, GONE, PEER),
@@ -267,6 +296,19 @@ LINES = [
         [("debug", "advertise_received", {"emitter": X, "points": 3})],
     ),
     (asides.Neighbour(POINT), [("notice", "register_new", {"point": P})]),
+    *(
+        (
+            asides.PrivateAsked(PEER, kind, theirs),
+            [("warning", f"private_node_{name}", {"peer": X})],
+        )
+        for kind, theirs, name in [
+            ("bootstrap", False, "peers_request"),
+            ("advertise", False, "new_peers"),
+            ("swap_request", False, "swap_request"),
+            ("swap_ack", False, "swap_ack"),
+            ("bootstrap", True, "request"),
+        ]
+    ),
     (
         asides.AcceptFailed(errno.EMFILE),
         [("error", "incoming_connection_error", {"error": "EMFILE"})],
@@ -372,6 +414,23 @@ def _lists():
     from tezos_p2p.io.acl_file import OperatorLists
 
     return OperatorLists()
+
+
+@pytest.mark.parametrize(
+    ("reason", "name"),
+    [
+        (Reason.TCP_CONNECTION_CANCELED, "TCP_connection_canceled"),
+        (Reason.IO_SCHEDULER_SHUTDOWN, "IO_scheduler_shutdown"),
+        (Reason.IP_MANUALLY_BANNED, "IP_manually_banned"),
+        (Reason.EXPLICIT_RPC, "Explicit_RPC"),
+        (Reason.PEER_SWAPPED, "Peer_swapped"),
+        (Reason.USER, "User"),
+    ],
+)
+def test_a_reason_is_spelled_as_the_reference_does(reason, name):
+    event = told.Disconnected(PEER, id_point=WHERE, why=Disconnection(reason))
+    lines = logged("info", lambda log: EventLog(log, BOUNDS)(event))
+    assert closed(name, peer=X) in lines
 
 
 def test_the_end_of_a_dial_is_told_whatever_the_system_says():

@@ -10,9 +10,15 @@ from nodes import Sim, identity, node, pair, point
 from scenes import IDLE, dial, idle_nodes, limits, part, put, told
 
 from tezos_p2p.fsm.inbox import Left
-from tezos_p2p.spec.asides import AcceptFailed, AttemptFailed, Greylisted, Neighbour
+from tezos_p2p.spec.asides import (
+    AcceptFailed,
+    AttemptFailed,
+    Greylisted,
+    Neighbour,
+    PrivateAsked,
+)
 from tezos_p2p.spec.datagram import DATAGRAM, Datagram
-from tezos_p2p.spec.message import Advertise, SwapAck, SwapRequest
+from tezos_p2p.spec.message import Advertise, Bootstrap, SwapAck, SwapRequest
 from tezos_p2p.spec.motive import Motive
 from tezos_p2p.spec.point import ConnectionId
 from tezos_p2p.spec.pool_events import (
@@ -103,6 +109,21 @@ def test_a_refusal_is_told_with_its_motive():
         Reason.AUTHENTICATION_REJECTED_NO_COMMON_PROTOCOL,
         Reason.AUTHENTICATION_REJECTED_BY_PEER,
     )
+
+
+def test_who_is_private_and_who_asks_the_private_are_told_of_it():
+    sim = Sim(1)
+    shy = sim.add(point(0), node(0, limits=IDLE, private_mode=True, trusted=(1,)))
+    other = sim.add(point(1), node(1, limits=IDLE))
+    dial(sim, other, 0)
+    sim.run(1.0)
+    for _ in range(3):
+        put(sim, other, 0, Bootstrap())
+        put(sim, shy, 1, Bootstrap())
+        sim.run(1.0)
+    ids = [identity(number).peer_id for number in (0, 1)]
+    assert of(shy, PrivateAsked) == [PrivateAsked(ids[1], "bootstrap", theirs=False)]
+    assert of(other, PrivateAsked) == [PrivateAsked(ids[0], "bootstrap", theirs=True)]
 
 
 @pytest.mark.parametrize("expected", [True, False])

@@ -12,6 +12,7 @@ from tezos_p2p.spec.asides import (
     AttemptFailed,
     Greylisted,
     Neighbour,
+    PrivateAsked,
 )
 from tezos_p2p.spec.identity import PeerId
 from tezos_p2p.spec.point import Point
@@ -36,6 +37,10 @@ WHY = Disconnection(Reason.CONNECTION_LOST)
         ),
         (AcceptFailed(24), {"error": 24}),
         (Neighbour(POINT), {"point": "1.2.3.4:40123"}),
+        (
+            PrivateAsked(PEER, "bootstrap", theirs=True),
+            {"source": str(PEER), "message": "bootstrap", "theirs": True},
+        ),
     ],
 )
 def test_they_have_a_name_and_no_number(event, facts):
