@@ -296,20 +296,23 @@ class Node(Figures[M, Meta]):
     ) -> bool:
         """End the connection to a peer; nothing of theirs is delivered any more.
 
+        Not even what they have said before they hung up themselves.
+
         Args:
             peer_id: whose.
             now: the present.
-            reason: what `inbox.Left` will say.
+            reason: what `inbox.Left` will say, if it has not ended otherwise.
             deadline: until when what is queued may still leave; None drops it.
 
         Returns:
-            False if there is no such connection.
+            False if the application knows of no such connection.
         """
-        running = self.pool.by_peer(peer_id)
-        if running is not None:
-            self._reception.close(running.link, reason, now, deadline)
+        links = self._steward.told_of(peer_id)
+        for link in links:
+            self._reception.close(link, reason, now, deadline)
+        if links:
             self._follow(now)
-        return running is not None
+        return bool(links)
 
     def govern(self, act: Callable[[Steward[Meta]], Iterable[Kick]], now: float) -> None:
         """Have the steward do something, and disconnect whom it says.

@@ -112,16 +112,30 @@ class Steward(Generic[Meta]):
         """Ban a peer and its address for a while, for what the application says.
 
         Args:
-            peer_id: who; nothing happens if it is not connected.
-            reason: why; what `inbox.Left` will say.
+            peer_id: who; nothing happens if the application knows of no connection, but
+                it does as long as it was not told of its end.
+            reason: why; what `inbox.Left` will say, if it has not ended otherwise.
             now: the present.
         """
-        running = self._pool.by_peer(peer_id)
-        if running is None:
-            return []
-        if self._acl.greylist(running.id_point.address, now):
-            self._acl.greylist_peer(peer_id, now)
-        return self._links_of(peer_id, reason)
+        links = self.told_of(peer_id)
+        for link in links:
+            if self._acl.greylist(self._attempts[link].remote_point.address, now):
+                self._acl.greylist_peer(peer_id, now)
+        return self._links_of(peer_id, reason) if links else []
+
+    def told_of(self, peer_id: PeerId) -> list[int]:
+        """Return the links to a peer that the application knows of.
+
+        That is the one that runs, and those that are over, but of which it has still to
+        pull something: their end at least.
+        """
+        return [
+            link
+            for link, attempt in self._attempts.items()
+            if attempt.told
+            and attempt.peer is not None
+            and attempt.peer.peer_id == peer_id
+        ]
 
     def _links_of(self, peer_id: PeerId, reason: Disconnection) -> list[Kick]:
         return [

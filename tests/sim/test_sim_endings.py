@@ -83,9 +83,49 @@ def test_whoever_is_banned_after_going_is_heard_no_more(ban):
     sim.run(1.0)
     sim.do(other, lambda it: it.disconnect(US, sim.now))
     sim.run(1.0)
-    assert not one.node.disconnect(THEM, sim.now)
     sim.do(one, lambda it: it.govern(ban, sim.now))
-    assert "Message" not in pull(one)
+    assert pull(one) == ["Left"]
+
+
+def test_whoever_is_disconnected_after_going_is_heard_no_more():
+    met = pair()
+    sim, one, other = met.sim, met.one, met.other
+    one.pulls = False
+    say(sim, other, *[10] * 30)
+    sim.run(1.0)
+    sim.do(other, lambda it: it.disconnect(US, sim.now))
+    sim.run(1.0)
+    assert isinstance(one.node.receive(), Message)
+    assert sim.do(one, lambda it: it.disconnect(THEM, sim.now))
+    left = one.node.receive()
+    assert isinstance(left, Left)
+    assert left.disconnection.reason is Reason.CONNECTION_CLOSED_BY_PEER
+    assert one.node.receive() is None
+    assert not sim.do(one, lambda it: it.disconnect(THEM, sim.now))
+    assert one.node._reception.attempts == {}
+
+
+def test_whoever_has_gone_is_greylisted_for_what_the_application_pulls_afterwards():
+    met = pair()
+    sim, one, other = met.sim, met.one, met.other
+    one.pulls = False
+    say(sim, other, *[10] * 30)
+    sim.run(1.0)
+    sim.do(other, lambda it: it.disconnect(US, sim.now))
+    sim.run(1.0)
+    why = Disconnection(Reason.USER, text="an invalid block")
+
+    def greylist(s):
+        return s.greylist_peer(THEM, why, sim.now)
+
+    assert isinstance(one.node.receive(), Message)
+    sim.do(one, lambda it: it.govern(greylist, sim.now))
+    assert one.node.acl.is_peer_greylisted(THEM, sim.now)
+    assert one.node.acl.is_greylisted(point(1).address, sim.now)
+    assert pull(one) == ["Left"]
+    one.node.acl.clear_greylists()
+    sim.do(one, lambda it: it.govern(greylist, sim.now))
+    assert not one.node.acl.is_peer_greylisted(THEM, sim.now)
 
 
 def test_whoever_is_greylisted_is_heard_no_more():
