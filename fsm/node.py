@@ -310,8 +310,7 @@ class Node(Figures[M, Meta]):
         links = self._steward.told_of(peer_id)
         for link in links:
             self._reception.close(link, reason, now, deadline)
-        if links:
-            self._follow(now)
+        self._follow(now)
         return bool(links)
 
     def govern(self, act: Callable[[Steward[Meta]], Iterable[Kick]], now: float) -> None:
