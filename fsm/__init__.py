@@ -8,7 +8,19 @@ files, is no part of any machine.)  The names below are the public ones.
 
 from .acl import Acl, StaticLists
 from .channel import Channel, ChannelError, Frames, KeyCache, derive_nonces
-from .commands import Accept, Close, Command, Dial, Read, Shut, Wake, Write
+from .commands import (
+    Accept,
+    Close,
+    Command,
+    Dial,
+    Maintained,
+    NodeCommand,
+    Read,
+    Shout,
+    Shut,
+    Wake,
+    Write,
+)
 from .connection import Connection
 from .diversity import Diversity
 from .handshake import Handshake, Session, State
@@ -48,8 +60,10 @@ __all__ = [
     "Left",
     "Local",
     "LocalProtocolError",
+    "Maintained",
     "Message",
     "Node",
+    "NodeCommand",
     "PeerPolicy",
     "Pool",
     "Prefix",
@@ -58,6 +72,7 @@ __all__ = [
     "Row",
     "Session",
     "Settings",
+    "Shout",
     "Shut",
     "Solo",
     "State",
