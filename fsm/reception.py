@@ -219,9 +219,13 @@ class Reception(Generic[M, Meta]):
         line, attempt = self.traffic.lines[link], self.attempts[link]
         connection = line.connection
         while (event := connection.next_event()) is not None:
-            # What is still decoded behind a lost socket is no news of a connection.
+            # What is still decoded behind a lost socket is no news of a connection, but
+            # nobody escapes by hanging up while all that they have sent is not read yet.
             if attempt.state is not State.GONE:
                 self._hear(attempt, event, now)
+            elif isinstance(event, Closed) and event.disconnection.greylists:
+                self.tally.over(event.disconnection)
+                self._condemn(attempt, event.disconnection, now)
         if line.lost and attempt.state is not State.GONE:
             if attempt.state is not State.LEAVING:
                 assert connection.disconnection is not None
@@ -401,26 +405,32 @@ class Reception(Generic[M, Meta]):
 
     def _see_off(self, attempt: Attempt[Meta], why: Disconnection, now: float) -> None:
         """It is over, for whatever reason; everything is given back."""
-        before, address = attempt.state, attempt.remote_point.address
-        if why.greylists and self.acl.greylist(address, now):
-            self.events.append(telling.greylisted(attempt, why))
-            if attempt.peer is not None:
-                self.acl.greylist_peer(attempt.peer.peer_id, now)
+        before = attempt.state
+        if why.greylists:
+            self._condemn(attempt, why, now)
         attempt.leave(now)
         self.tally.ended(why.reason)
         self._pending.remove(attempt.link)
         self.facts.append(Over(attempt, before is State.RUNNING, why))
         if before is State.RUNNING:
             attempt.farewell = why
-            self.tally.unreadable += any(it.kind in UNREADABLE for it in why.errors)
+            self.tally.over(why)
             self.places.untold += 1
-            if why.greylists:
-                self.inbox.purge(attempt.link)
-                self.connection(attempt.link).close(why, now)  # it forgets what it has
             self.events.append(telling.disconnected(attempt, why))
         else:
             self.events.append(telling.failed(attempt, why))
             self._learn_from_failure(attempt, before, why)
+
+    def _condemn(self, attempt: Attempt[Meta], why: Disconnection, now: float) -> None:
+        """Ban an address, and the peer there, for a while; nobody hears more of it."""
+        if self.acl.greylist(attempt.remote_point.address, now):
+            self.events.append(telling.greylisted(attempt, why))
+            if attempt.peer is not None:
+                self.acl.greylist_peer(attempt.peer.peer_id, now)
+        if attempt.told:
+            attempt.farewell = why
+            self.inbox.purge(attempt.link)
+            self.connection(attempt.link).close(why, now)  # it forgets what it has
 
     def _learn_from_failure(
         self, attempt: Attempt[Meta], before: State, why: Disconnection
@@ -446,7 +456,5 @@ class Reception(Generic[M, Meta]):
     # -- aside -------------------------------------------------------------------------
 
 
-#: What their bytes were if they were no message.
-UNREADABLE: Final = (ErrorKind.DECODING_ERROR, ErrorKind.CODEC_FAILED)
 #: How the end of a handshake is told that went wrong.
 _FAILED: Final = Reason.AUTHENTICATION_REJECTED_ERROR

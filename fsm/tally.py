@@ -30,10 +30,12 @@ import attrs
 
 from ..spec.events import Authenticated, ConnectionMessageReceived, Established
 from ..spec.message import Advertise, Bootstrap, SwapAck, SwapRequest
-from ..spec.reasons import Reason
+from ..spec.reasons import Disconnection, ErrorKind, Reason
 
 #: Upper ends of the buckets of durations, in seconds; what is longer has one more.
 BOUNDS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+#: What their bytes were if they were no message.
+_UNREADABLE: Final = (ErrorKind.DECODING_ERROR, ErrorKind.CODEC_FAILED)
 #: This layer's own messages that are counted.
 OWN: Final = (Advertise, Bootstrap, SwapAck, SwapRequest)
 
@@ -121,6 +123,10 @@ class Tally:
     def ended(self, reason: Reason) -> None:
         """Count a connection that was refused, failed or ended."""
         self.refused[reason] = self.refused.get(reason, 0) + 1
+
+    def over(self, why: Disconnection) -> None:
+        """Count what was to be a message and was none, if that has ended what ran."""
+        self.unreadable += any(error.kind in _UNREADABLE for error in why.errors)
 
     def step(self, attempt: _Timed, phase: Phase, now: float) -> None:
         """Count a step of a handshake that is done now; the next one begins."""

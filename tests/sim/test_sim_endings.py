@@ -141,6 +141,33 @@ def test_whoever_is_greylisted_is_heard_no_more():
     assert pull(one) == ["Left"]
 
 
+@pytest.mark.parametrize("hangs_up", [False, True])
+def test_nobody_escapes_the_greylist_by_hanging_up_behind_a_full_queue(hangs_up):
+    limits = attrs.evolve(IDLE, incoming_message_queue_size=4000)
+    met = pair(limits=limits)
+    sim, one, other = met.sim, met.one, met.other
+    one.pulls = False
+    for _ in range(100):  # in one chunk, with what follows
+        other.node.send(US, b"x", sim.now)
+    connection = other.node._reception.connection(link_of(other))
+    connection.send_encoded(b"\0\0\0\2\0\x07", b"")
+    say(sim, other, 1)
+    sim.run(0.5)
+    assert not one.node.acl.is_greylisted(point(1).address, sim.now)
+    if hangs_up:
+        sim.kill(other)
+    sim.run(5.0)
+    one.pulls = True
+    sim.do(one, lambda it: None)
+    sim.run(5.0)
+    assert one.node.acl.is_greylisted(point(1).address, sim.now)
+    assert one.node.acl.is_peer_greylisted(THEM, sim.now)
+    assert one.node.tally.unreadable == 1
+    assert one.items[-1].disconnection.greylists
+    assert one.node._reception.attempts == {}
+    assert one.node._reception.places.untold == 0
+
+
 def test_an_application_may_greylist_a_peer_first_and_then_it_goes():
     met = pair()
     sim, one = met.sim, met.one
