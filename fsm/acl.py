@@ -52,6 +52,7 @@ from ..spec.address import Address
 from ..spec.identity import PeerId
 from ..spec.limits import Limits
 from .prefix import Prefix, PrefixSet
+from .scope import holder_of
 
 #: Bytes that an entry of the address greylist takes (measured: 209 to 217, and 297 for
 #: a moment while the table grows).
@@ -193,6 +194,10 @@ class Acl:
     def is_exempt(self, address: Address) -> bool:
         """Whether an address is in the white list, by itself or in a prefix."""
         return self._allowed.covers(address)
+
+    def holder_of(self, address: Address) -> Prefix:
+        """Return for whom an address stands: who is exempt stands for nobody else."""
+        return Prefix.of(address) if self.is_exempt(address) else holder_of(address)
 
     def greylisted_addresses(self, now: float) -> list[Address]:
         """Return the greylisted addresses, oldest offence first."""

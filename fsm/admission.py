@@ -110,6 +110,10 @@ class Places:
     runner: Runner = attrs.field(default=shared, repr=False)
     watch: Callable[[Attempt[Any]], object] | None = attrs.field(default=None, repr=False)
 
+    def taken(self, active: int) -> int:
+        """Return how many places are taken, if so many connections run."""
+        return active + self.reserved + self.untold
+
 
 @attrs.frozen
 class Candidate(Generic[Meta]):
@@ -149,6 +153,7 @@ class Attempt(Generic[Meta]):
         running: the line in the pool's table, while established.
         swaps: whether a swap has brought it about.
         known: whether the workers know how it went.
+        reached: whether we have dialled, and somebody of our network was there.
         ours: whether we have ended it.
         told: whether the application knows of it, and was not told yet that it is over.
         farewell: what the application has to be told when all messages are pulled.
@@ -167,6 +172,7 @@ class Attempt(Generic[Meta]):
     running: Running[Meta] | None = attrs.field(default=None, init=False)
     swaps: bool = attrs.field(default=False, init=False)
     known: bool = attrs.field(default=False, init=False)
+    reached: bool = attrs.field(default=False, init=False)
     ours: bool = attrs.field(default=False, init=False)
     told: bool = attrs.field(default=False, init=False)
     farewell: Disconnection | None = attrs.field(default=None, init=False)
@@ -196,6 +202,8 @@ class Attempt(Generic[Meta]):
         """Give everything back; harmless when that is done."""
         if self.state not in (State.LEAVING, State.GONE):
             self._fire("leave", now)
+            if self.reached and self.point is not None:
+                self.point.reached = now
 
     def lost(self, now: float) -> None:
         """Take note that the socket is closed."""

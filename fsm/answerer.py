@@ -483,11 +483,7 @@ class Answerer:
         scope = scope_of(facts.address)
         points = self._told.get(scope)
         if points is None:
-            points = tuple(
-                point
-                for point in self._world.points(now)
-                if may_teach(facts.address, point)
-            )[:POINTS_SENT_MAX]
+            points = tuple(self._world.points(facts.address, now)[:POINTS_SENT_MAX])
             self._told[scope] = points
         if facts.point in points:
             return tuple(point for point in points if point != facts.point)

@@ -1,10 +1,14 @@
-"""Which points somebody is told who is refused.
+"""Which points others are told of; for those who are refused, as cheaply as may be.
 
-Up to 50, of those that the node would tell a peer, and of those only the ones that may be
-told to whoever is at that address.  They are chosen anew once a second at most: a crowd
-of refusals must not cost a look at all points each.
+Up to 50: of those that we have met, that are neither private nor banned, and that may be
+told to whoever is at that address (see `fsm.scope`).  What may not is left out before the
+50 are chosen, or a node that knows its own network well would tell the Internet nothing.
 
-Source: the connect handler of the reference node, 2026, which chooses them each time.
+What the refused are told is chosen anew once a second at most: a crowd of refusals must
+not cost a look at all points each.  Nobody is told where he listens himself.
+
+Source: the connect handler of the reference node, 2026, which chooses them each time, of
+all addresses, with the refused one's own.
 """
 
 from __future__ import annotations
@@ -15,14 +19,30 @@ from typing import Any, Final
 import attrs
 
 from ..spec.address import Address
-from ..spec.point import Point
+from ..spec.hello import POINTS_SENT_MAX
+from ..spec.point import ConnectionId, Point
 from .acl import Acl
 from .pool import Pool
 from .scope import Scope, may_teach, scope_of
 
-#: Points in a nack, and seconds for which they are not chosen anew.
-NACK_POINTS: Final = 50
+#: Seconds for which points for the refused are not chosen anew.
 NACK_FRESH: Final = 1.0
+
+
+def told_to(to: Address, pool: Pool[Any], acl: Acl, now: float) -> tuple[Point, ...]:
+    """Return points for whoever is at an address.
+
+    Args:
+        to: that.
+        pool: whose points.
+        acl: who is banned; those are not told.
+        now: the present.
+    """
+
+    def not_for_them(point: Point) -> bool:
+        return acl.is_banned(point.address, now) or not may_teach(to, point)
+
+    return pool.advertised(POINTS_SENT_MAX, banned=not_for_them)
 
 
 @attrs.define(eq=False)
@@ -38,9 +58,8 @@ class Chosen:
     _pool: Pool[Any]
     _acl: Acl
     _tells: bool
+    # What somebody in a scope is told, and when the first of it was chosen.
     _at: float = attrs.field(default=-math.inf, init=False)
-    _points: tuple[Point, ...] = attrs.field(default=(), init=False)
-    # Of those, what somebody in a scope is told.
     _told: dict[Scope, tuple[Point, ...]] = attrs.field(
         factory=dict[Scope, "tuple[Point, ...]"], init=False
     )
@@ -49,21 +68,15 @@ class Chosen:
         """Tell nothing any more that was true a moment ago: after a ban, for example."""
         self._at = -math.inf
 
-    def points(self, to: Address, now: float) -> tuple[Point, ...]:
-        """Return points for somebody at an address."""
-        if now - self._at >= NACK_FRESH:
-            self._at, self._points = now, self._choose(now)
-            self._told.clear()
-        scope = scope_of(to)
-        if scope not in self._told:
-            told = (point for point in self._points if may_teach(to, point))
-            self._told[scope] = tuple(told)
-        return self._told[scope]
-
-    def _choose(self, now: float) -> tuple[Point, ...]:
+    def points(self, to: ConnectionId, now: float) -> tuple[Point, ...]:
+        """Return points for somebody who is refused."""
         if not self._tells:
             return ()
-        banned = self._acl.is_banned
-        return self._pool.advertised(
-            NACK_POINTS, banned=lambda point: banned(point.address, now)
-        )
+        if now - self._at >= NACK_FRESH:
+            self._at = now
+            self._told.clear()
+        scope = scope_of(to.address)
+        if scope not in self._told:
+            self._told[scope] = told_to(to.address, self._pool, self._acl, now)
+        theirs = to.address, to.port
+        return tuple(point for point in self._told[scope] if point != theirs)

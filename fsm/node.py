@@ -152,7 +152,7 @@ class Node(Figures[M, Meta]):
         for point, expected in self._settings.trusted:
             self.pool.register_point(point, now, trusted=True, expected=expected)
         if self._diversity is not None:
-            self.pool.learn(self._diversity.waiting_anchors, now)
+            self.pool.learn(self._diversity.waiting_anchors, now, named=True)
         self._workers.start(now)
         self._follow(now)
 

@@ -146,8 +146,9 @@ def assemble(
 
 def _keeper(diversity: Diversity) -> Callable[[PointInfo, float], bool]:
     def worth_keeping(info: PointInfo, now: float) -> bool:
-        seen = None if info.last_seen is None else info.last_seen.at
-        advice = diversity.may_evict(info.point, seen, info.last_miss, now)
+        # Not `last_seen` and `last_miss`: who comes to us proves no port, and who comes
+        # and goes has not missed.
+        advice = diversity.may_evict(info.point, info.reached, info.last_failed, now)
         return advice is not Eviction.YES
 
     return worth_keeping

@@ -18,8 +18,8 @@ that ran, 60 seconds, and the series begins anew.  Nothing else ends it: neither
 nor success.  It is advice: maintenance asks `PointInfo.may_dial`, while an attempt that
 somebody wishes explicitly, or that comes in, does not care.  It is no greylist either.
 
-Not here: who is trusted, expected or advertised; those are facts that the pool and the
-admission of peers read and set as they like.
+Not here: who is trusted, expected, named, reached or advertised; those are facts that the
+pool and the admission of peers read and set as they like.
 
 Source: the point-state and point-reconnection modules of the reference node, 2026; its
 connections that end by our own wish are logged as such here, which it intended.
@@ -147,6 +147,9 @@ class PointInfo:
 
     Attributes:
         state: where it stands.
+        named: whether whoever runs the node has named it, and not only others.
+        reached: when a dial of ours last found somebody of our network there, as of the
+            end of that connection or attempt; who comes to us proves no port.
         known_public: whether somebody proved who it is there, and did not ask not to be
             advertised.
         link: the connection or attempt; None while DISCONNECTED.
@@ -164,6 +167,8 @@ class PointInfo:
     backoff: Backoff = attrs.field(default=Backoff(), repr=False)
     runner: Callable[..., Mapping[str, Trigger]] = attrs.field(default=shared, repr=False)
     state: State = attrs.field(default=State.DISCONNECTED, init=False)
+    named: bool = attrs.field(default=False, init=False)
+    reached: float | None = attrs.field(default=None, init=False)
     known_public: bool = attrs.field(default=False, init=False)
     link: int | None = attrs.field(default=None, init=False)
     peer_id: PeerId | None = attrs.field(default=None, init=False)

@@ -9,16 +9,32 @@ running        link          the rules of admission
 own points     point         the 7 last ones
 =============  ============  ===========================================================
 
-Collection runs when something new comes to a full table, before it is entered.  Points go
-that were missed longest ago, those never tried last; peers of the lowest score; of equals
-the newest, so that a flood of strangers drives out itself.  Who is trusted, and who is
-connected or about to, stays: only they can exceed the bounds.  Points that are worth
-keeping, which somebody else decides, go after all others.
+Collection runs when something new comes to a full table, before it is entered.  Peers go
+of the lowest score; points in this order, so that whoever teaches us a thousand drives
+out those, and not what we know better:
+
+1.  those that others have told of and nobody was ever met at, or that did not answer
+    when they were last dialled;
+2.  those that others have told of and somebody was met at: who comes to us may say that
+    he listens anywhere;
+3.  those that whoever runs the node has named: seeds, anchors, what a file has kept;
+4.  those that are worth keeping, which somebody else decides.
+
+Within each, those that were missed longest ago, those never tried last; of equals, points
+or peers, the newest, so that a flood of strangers drives out itself.  Who is trusted, and
+who is connected or about to, stays: only they can exceed the bounds.
+
+A look at a whole table must pay: an eighth of it at least goes at once.
+
+Of one host not more than a few points are told to others: it may say of itself that it
+listens at any number of ports.
 
 Points that proved to be ourselves are never registered again by what others tell.
 
 Source: the pool module of the reference node, 2026; as there, a table ends one above what
-collection leaves, but never above its bound.
+collection leaves, but never above its bound.  There all points go in the one order, and
+where little less than the bound is to be left, the whole table is looked at for each
+point that comes; of one host it tells whatever it knows.
 """
 
 from __future__ import annotations
@@ -43,12 +59,18 @@ from .peer import PeerInfo
 from .peer import State as PeerState
 from .point import Backoff, PointInfo
 from .point import State as PointState
+from .prefix import Prefix
 from .sampling import Bag, Random, sample
+from .scope import Scope, host_of, scope_of
 
 Meta = TypeVar("Meta")
 
 #: Points known to be ourselves that are remembered.
 OWN_POINTS_MAX: Final = 7
+#: Points of one host that others are told of.
+TOLD_OF_HOST: Final = 4
+#: One in so many of a full table goes at once, at least.
+COLLECTED_SHARE: Final = 8
 #: Unread events that are kept; the oldest go first.
 EVENTS_MAX: Final = 1024
 
@@ -153,6 +175,7 @@ class Pool(Generic[Meta]):
         *,
         trusted: bool | None = None,
         expected: PeerId | None = None,
+        named: bool = True,
     ) -> PointInfo:
         """Enter a point, or change what is known of it.
 
@@ -161,6 +184,7 @@ class Pool(Generic[Meta]):
             now: the present.
             trusted: what its trust becomes; None leaves it.
             expected: who has to be there from now on; None leaves it.
+            named: whether whoever runs the node says so; else it is only to be known.
         """
         info = self.known_points.get(point)
         if info is None:
@@ -169,6 +193,7 @@ class Pool(Generic[Meta]):
             self.known_points[point] = info
             self.events.append(NewPoint(point))
             self.news += 1
+        info.named |= named
         if trusted is not None:
             info.trusted = trusted
         if expected is not None:
@@ -177,7 +202,9 @@ class Pool(Generic[Meta]):
 
     def register_new_point(self, point: Point, now: float) -> PointInfo | None:
         """Enter a point that somebody tells of; None if it is one of our own."""
-        return None if self.is_own(point) else self.register_point(point, now)
+        if self.is_own(point):
+            return None
+        return self.register_point(point, now, named=False)
 
     def meet(self, point: Point, now: float) -> None:
         """Enter a point of the local network, that somebody there tells of."""
@@ -185,10 +212,17 @@ class Pool(Generic[Meta]):
         if self.register_new_point(point, now) is not None and new:
             self.events.append(Neighbour(point))
 
-    def learn(self, points: Iterable[Point], now: float) -> None:
-        """Enter points that somebody told."""
+    def learn(self, points: Iterable[Point], now: float, *, named: bool = False) -> None:
+        """Enter points that somebody told, but for our own.
+
+        Args:
+            points: which.
+            now: the present.
+            named: whether it was whoever runs the node.
+        """
         for point in points:
-            self.register_new_point(point, now)
+            if not self.is_own(point):
+                self.register_point(point, now, named=named)
 
     def unregister_point(self, point: Point) -> None:
         """Forget a point, whatever its state; harmless if it is not known."""
@@ -303,7 +337,8 @@ class Pool(Generic[Meta]):
         """Return points to tell others of: met, not private, not banned.
 
         Three fifths are the best: connected or about to, the longest unheard of first,
-        then the others, the last seen first.  The rest is drawn from what is left.
+        then the others, the last seen first.  The rest is drawn from what is left.  Of
+        one host on the Internet the first `TOLD_OF_HOST` count, and no others.
 
         Args:
             size: how many at most, 0 or more.
@@ -315,7 +350,7 @@ class Pool(Generic[Meta]):
             if info.known_public and not banned(point)
         ]
         keyed.sort(key=_first)
-        points = [point for _, point in keyed]
+        points = _few_of_each(point for _, point in keyed)
         if len(points) <= size:
             return tuple(points)
         best = size - size * 2 // 5
@@ -334,10 +369,9 @@ class Pool(Generic[Meta]):
         excess = _excess(len(self.known_points), self._limits.max_known_points)
         if not excess:
             return
-        keep = self._worth_keeping
         eligible = (
             (
-                keep(info, now),
+                self._standing(info, now),
                 now if info.last_miss is None else info.last_miss,
                 -number,
                 point,
@@ -348,6 +382,15 @@ class Pool(Generic[Meta]):
         for _, _, _, point in heapq.nsmallest(excess, eligible):
             del self.known_points[point]
         self.events.append(GcPoints())
+
+    def _standing(self, info: PointInfo, now: float) -> int:
+        """Return how late a point goes: see above."""
+        if self._worth_keeping(info, now):
+            return 4
+        if info.named:
+            return 3
+        met, failed = info.last_seen, info.last_failed
+        return 1 if met is None or (failed is not None and failed > met.at) else 2
 
     def _collect_peers(self) -> None:
         excess = _excess(len(self.known_peers), self._limits.max_known_peer_ids)
@@ -375,4 +418,17 @@ def _excess(size: int, bounds: tuple[int, int] | None) -> int:
     """Return how many entries have to go before one more is entered."""
     if bounds is None or size < bounds[0]:
         return 0
-    return max(1, size - bounds[1])
+    most, left = bounds
+    return max(1, size - min(left, most - most // COLLECTED_SHARE))
+
+
+def _few_of_each(points: Iterable[Point]) -> list[Point]:
+    """Leave out those of a host of which there are enough."""
+    told: dict[Prefix, int] = {}
+    few: list[Point] = []
+    for point in points:
+        host = host_of(point.address)
+        count = told[host] = told.get(host, 0) + 1
+        if count <= TOLD_OF_HOST or scope_of(point.address) is not Scope.GLOBAL:
+            few.append(point)
+    return few

@@ -5,7 +5,13 @@ connection has to tell, decides who is admitted, enters and leaves the pool's ta
 moves messages to the inbox.  What others have to know it tells the node as facts, in
 order; it knows neither the workers nor the answerer.
 
-Source: the connect handler of the reference node, 2026.
+Where those who come say that they listen, is entered before it is known whether they are
+admitted, as far as `fsm.announced` lets it, and told to others unless they are private.
+Who is of another network, or has no version in common with us, is neither entered nor
+told of, and if we have dialled, forgotten, unless it is trusted or somebody is expected.
+
+Source: the connect handler of the reference node, 2026.  It enters and tells of those of
+other networks who come; and forgets whom it has dialled there, also the trusted.
 """
 
 from __future__ import annotations
@@ -16,7 +22,6 @@ from typing import Final, Generic, TypeVar, cast
 import attrs
 
 from ..spec import pool_events as told
-from ..spec.address import Address
 from ..spec.events import (
     Authenticated,
     Closed,
@@ -44,6 +49,7 @@ from .admission import (
     refusal,
     wrong_identity,
 )
+from .announced import Announced
 from .chosen import Chosen
 from .connection import Connection
 from .diversity import Diversity
@@ -51,7 +57,7 @@ from .facts import Begun, Fact, Heard, Over, Taught
 from .inbox import Inbox, Joined, Left, Ready
 from .local import Local
 from .pool import Pool, Running
-from .prefix import Prefix, prefix_of
+from .prefix import Prefix
 from .ration import Counts, Ration
 from .scope import Scope, scope_of
 from .settings import Settings
@@ -110,6 +116,7 @@ class Reception(Generic[M, Meta]):
     facts: deque[Fact[Meta]] = attrs.field(factory=deque[Fact[Meta]], init=False)
     _pending: Counts[Prefix] = attrs.field(init=False)
     chosen: Chosen = attrs.field(init=False)
+    _announced: Announced = attrs.field(init=False)
     _accepts: Ration[Prefix] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -120,6 +127,7 @@ class Reception(Generic[M, Meta]):
         self.places = Places(runner=self._local.runner)
         self._pending = Counts(limits.max_incoming_connections)
         self.chosen = Chosen(self.pool, self.acl, self._settings.discovers)
+        self._announced = Announced(self.pool)
         self._accepts = Ration(ACCEPT_RATE, ACCEPT_BURST, ACCEPT_PREFIXES)
 
     def next_fact(self) -> Fact[Meta] | None:
@@ -133,7 +141,7 @@ class Reception(Generic[M, Meta]):
         refused = self._refuse_to_dial(point, now)
         if refused is not None:
             return P2pError(refused, str(point))
-        info = self.pool.register_point(point, now)
+        info = self.pool.register_point(point, now, named=False)
         if self._rules.private_mode and not info.trusted:
             return P2pError(ErrorKind.PRIVATE_MODE, str(point))
         if info.state is points.State.RUNNING:
@@ -153,7 +161,7 @@ class Reception(Generic[M, Meta]):
     def _refuse_to_dial(self, point: Point, now: float) -> ErrorKind | None:
         if self.acl.is_banned(point.address, now):
             return ErrorKind.POINT_BANNED
-        if self._taken() >= self._rules.most:
+        if self.places.taken(self.pool.active) >= self._rules.most:
             return ErrorKind.TOO_MANY_CONNECTIONS
         return None
 
@@ -171,7 +179,7 @@ class Reception(Generic[M, Meta]):
             link, True, remote, self.pool, self.places, now
         )
         attempt.arrive()
-        self._pending.add(self._prefix_of(remote.address), link)
+        self._pending.add(self.acl.holder_of(remote.address), link)
         self.attend(link, now)
         return link
 
@@ -187,7 +195,7 @@ class Reception(Generic[M, Meta]):
         address, limits = remote.address, self._local.limits
         if self.acl.is_banned(address, now):
             return Reason.INCOMING_CONNECTION_BANNED
-        prefix = self._prefix_of(address)
+        prefix = self.acl.holder_of(address)
         most = limits.max_incoming_connections
         if not (self.acl.is_exempt(address) or scope_of(address) is Scope.LOOPBACK):
             if not self._accepts.take(prefix, now):
@@ -201,12 +209,6 @@ class Reception(Generic[M, Meta]):
             why = Disconnection(Reason.INCOMING_CONNECTION_TOO_MANY)
             self.close(victim, why, now)
         return None
-
-    def _prefix_of(self, address: Address) -> Prefix:
-        """Return for whom an address stands: who is exempt stands for nobody else."""
-        if self.acl.is_exempt(address):
-            return Prefix.of(address)
-        return prefix_of(address)
 
     # -- one link ----------------------------------------------------------------------
 
@@ -327,21 +329,23 @@ class Reception(Generic[M, Meta]):
         if self.acl.is_peer_banned(remote.peer_id, now):
             connection.close(banned(remote.peer_id), now)
             return
-        address, point = attempt.remote_point.address, attempt.point
-        port: int | None = attempt.remote_point.port
+        point, where = attempt.point, attempt.remote_point
+        id_point = ConnectionId(where.address, where.port)
+        foreign = isinstance(event.agreement, Motive)
         if attempt.incoming:
-            port = remote.message.port or None
-            if port is not None:
-                point = self.pool.register_new_point(Point(address, port), now)
+            id_point = ConnectionId(where.address, remote.message.port or None)
+            who = None if foreign else remote.peer_id
+            point = self._announced.enter(id_point, who, now)
         if point is not None and wrong_identity(point, remote):
             assert point.expected is not None
             why = endings.wrong_peer(point.point, point.expected, remote)
             connection.close(why, now)
             return
         peer = self.pool.register_peer(remote.peer_id, now)
-        if point is not None:
-            point.known_public = not remote.metadata.private_node
-        candidate = Candidate(remote, ConnectionId(address, port), point, peer, now)
+        if point is not None and not (foreign and attempt.incoming):
+            point.known_public = not (foreign or remote.metadata.private_node)
+        attempt.reached = not (attempt.incoming or foreign)
+        candidate = Candidate(remote, id_point, point, peer, now)
         verdict = refusal(
             self._rules,
             attempt.incoming,
@@ -354,7 +358,7 @@ class Reception(Generic[M, Meta]):
             self.events.append(telling.rejecting(candidate, remote_point, verdict))
             # A nack of version 0 has no list.
             listed = remote.message.version.p2p_version > 0
-            others = self.chosen.points(address, now) if listed else ()
+            others = self.chosen.points(id_point, now) if listed else ()
             connection.refuse(verdict, others, now)
         elif verdict is not None:
             connection.close(verdict, now)
@@ -363,13 +367,9 @@ class Reception(Generic[M, Meta]):
             attempt.accept(candidate)
             connection.admit(now)
 
-    def _taken(self) -> int:
-        places = self.places
-        return self.pool.active + places.reserved + places.untold
-
     def _places_for(self, incoming: bool, candidate: Candidate[Meta]) -> int:
         """Return how many places are taken; the last ones are not for the incoming."""
-        taken = self._taken()
+        taken = self.places.taken(self.pool.active)
         if self._diversity is None or not incoming:
             return taken
         point = candidate.point

@@ -33,7 +33,7 @@ from typing import Final
 
 from ..spec.address import Address
 from ..spec.point import Point
-from .prefix import Prefix, PrefixSet
+from .prefix import V4_BITS, Prefix, PrefixSet, prefix_of
 
 _MAPPED: Final = 0xFFFF << 32
 _V4_MASK: Final = 0xFFFFFFFF
@@ -109,6 +109,18 @@ def carried(address: Address) -> Address:
     if address >> 96 == _TEREDO:
         return Address(_MAPPED | ~address & _V4_MASK)
     return address
+
+
+@functools.lru_cache(maxsize=4096)
+def holder_of(address: Address) -> Prefix:
+    """Return the prefix that stands for who holds an address, or the one it carries."""
+    return prefix_of(carried(address))
+
+
+@functools.lru_cache(maxsize=4096)
+def host_of(address: Address) -> Prefix:
+    """Return what one host has at least: its IPv4 address, or an IPv6 prefix."""
+    return prefix_of(carried(address), V4_BITS)
 
 
 # A node is told of the same addresses again and again.

@@ -10,11 +10,12 @@ from typing import Generic, TypeVar
 
 import attrs
 
-from ..spec.hello import POINTS_SENT_MAX
+from ..spec.address import Address
 from ..spec.identity import PeerId
 from ..spec.point import Point
 from .acl import Acl
 from .admission import Places
+from .chosen import told_to
 from .diversity import Diversity
 from .maintenance import Bounds, dial_order
 from .point import PointInfo, State
@@ -138,15 +139,11 @@ class Surroundings(Generic[Meta]):
 
     def has_room(self) -> bool:
         """Whether one more link would be admitted."""
-        places = self._places
-        return self._pool.active + places.reserved + places.untold < self._most
+        return self._places.taken(self._pool.active) < self._most
 
-    def points(self, now: float) -> Sequence[Point]:
-        """Return what we tell others."""
-        return self._pool.advertised(
-            POINTS_SENT_MAX,
-            banned=lambda point: self._acl.is_banned(point.address, now),
-        )
+    def points(self, to: Address, now: float) -> Sequence[Point]:
+        """Return what we tell whoever is at an address."""
+        return told_to(to, self._pool, self._acl, now)
 
     def knows(self, point: Point) -> bool:
         """Whether a point is in the table, or our own."""

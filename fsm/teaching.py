@@ -29,9 +29,9 @@ import attrs
 from ..spec.address import Address
 from ..spec.identity import PeerId
 from ..spec.point import Point
-from .prefix import Prefix, prefix_of
+from .prefix import Prefix
 from .ration import Ration
-from .scope import Scope, carried, scope_of
+from .scope import Scope, holder_of, scope_of
 
 #: Points that a peer, a party, and a party of one prefix may teach.  For each: a second,
 #: at once, and the keys that are remembered.
@@ -43,7 +43,7 @@ OF_PREFIX: Final = (1 / 600, 8, 4096)
 def party_of(address: Address, peer_id: PeerId) -> Hashable:
     """Return who answers for a peer: its prefix, or itself where all have the same."""
     if scope_of(address) is Scope.GLOBAL:
-        return prefix_of(carried(address))
+        return holder_of(address)
     return peer_id
 
 
@@ -94,7 +94,7 @@ class Teaching:
             # The narrowest first: who teaches a thousand ports of one host does not use
             # up what he may teach besides.
             if scope is Scope.GLOBAL:
-                taught = prefix_of(carried(point.address))
+                taught = holder_of(point.address)
                 if not self._of_prefix.take((party, taught), now):
                     self.refused += 1
                     continue

@@ -66,8 +66,8 @@ class World(Protocol):
         """Whether one more link would be admitted."""
         ...
 
-    def points(self, now: float) -> Sequence[Point]:
-        """Return what we tell others, in the order in which it matters."""
+    def points(self, to: Address, now: float) -> Sequence[Point]:
+        """Return what whoever is at an address may be told, in the order of its worth."""
         ...
 
     def knows(self, point: Point) -> bool:

@@ -36,6 +36,8 @@ from ...spec.version import Network
 _PLAIN: Final = ("shares", "private_mode", "discovers", "nearby", "listening")
 #: What is known of a point, beside its name, that anything depends on.
 _FLAGS: Final = ("trusted", "known_public", "last_failed", "retry_at", "_delay")
+#: The same, of which traces of before do not tell; and what is supposed then.
+_LATER: Final = {"named": True, "reached": None}
 _MEETINGS: Final = ("last_rejected", "last_established", "last_disconnection")
 
 
@@ -199,7 +201,7 @@ def _offences(acl: Acl, name: str) -> dict[bytes, float]:
 
 
 def _point_out(info: PointInfo) -> dict[str, Any]:
-    fields = {name: getattr(info, name) for name in _FLAGS}
+    fields = {name: getattr(info, name) for name in (*_FLAGS, *_LATER)}
     for name in _MEETINGS:
         meeting: Meeting | None = getattr(info, name)
         fields[name] = None if meeting is None else [str(meeting.peer_id), meeting.at]
@@ -234,6 +236,8 @@ def _restore_point(pool: Pool[Any], entry: Any) -> None:
     info = PointInfo(point, backoff=backoff, runner=_field(pool, "_runner"))
     for name in _FLAGS:
         setattr(info, name, entry[name])
+    for name, before in _LATER.items():
+        setattr(info, name, entry.get(name, before))
     for name in _MEETINGS:
         if entry[name] is not None:
             who, at = entry[name]

@@ -66,6 +66,7 @@ LEFT_OUT: Final[Mapping[type, Mapping[str, str]]] = {
     Reception: {
         "tally": _COUNT + "; how it grows is checked at every step",
         "chosen": "nothing: without discovery no points are told",
+        "_announced": "no node announces another point than before",
     },
     Traffic: {
         "up": "there are no caps: it counts bytes; who has joined is checked",
@@ -78,6 +79,7 @@ LEFT_OUT: Final[Mapping[type, Mapping[str, str]]] = {
         "changed": "not asked here",
     },
     PointInfo: {
+        "reached": _HISTORY,
         "last_failed": _HISTORY,
         "last_rejected": _HISTORY,
         "last_established": _HISTORY,

@@ -23,6 +23,7 @@ from tezos_p2p.fsm.answerer import (
     Reply,
 )
 from tezos_p2p.fsm.machine import LocalProtocolError, compiled, shared
+from tezos_p2p.fsm.scope import may_teach
 from tezos_p2p.fsm.swap import State
 from tezos_p2p.spec import message as said
 from tezos_p2p.spec import pool_events as told
@@ -89,9 +90,9 @@ class Scene:
     def has_room(self) -> bool:
         return self.room
 
-    def points(self, now: float) -> Sequence[Point]:
+    def points(self, to: Address, now: float) -> Sequence[Point]:
         self.made += 1
-        return self.told
+        return [point for point in self.told if may_teach(to, point)]
 
     def knows(self, point: Point) -> bool:
         return point in self.known
@@ -791,7 +792,7 @@ class Member:
     def has_room(self) -> bool:
         return len(self.peers) < self.most
 
-    def points(self, now: float) -> Sequence[Point]:
+    def points(self, to: Address, now: float) -> Sequence[Point]:
         return [home(link) for link in self.peers]
 
     def knows(self, point: Point) -> bool:

@@ -271,7 +271,7 @@ class Few:
     def has_room(self) -> bool:
         return True
 
-    def points(self, now: float) -> Sequence[Point]:
+    def points(self, to: Address, now: float) -> Sequence[Point]:
         return [home(50)]
 
     def knows(self, point: Point) -> bool:

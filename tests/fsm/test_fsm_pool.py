@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tezos_p2p.fsm.machine import LocalProtocolError
-from tezos_p2p.fsm.point import State
-from tezos_p2p.fsm.pool import OWN_POINTS_MAX, Pool, Running
+from tezos_p2p.fsm.point import PointInfo, State
+from tezos_p2p.fsm.pool import OWN_POINTS_MAX, TOLD_OF_HOST, Pool, Running
 from tezos_p2p.spec.address import Address
 from tezos_p2p.spec.events import Remote
 from tezos_p2p.spec.hello import ConnectionMessage, ConnectionMetadata
@@ -21,6 +21,8 @@ from tezos_p2p.spec.point import ConnectionId, Point
 from tezos_p2p.spec.pool_events import GcPeerIds, GcPoints, NewPeer, NewPoint
 from tezos_p2p.spec.version import SANDBOX
 
+#: Hosts on networks of their own.
+LOCAL = ("10.0.0.1", "127.0.0.1")
 TINY = attrs.evolve(Limits(), max_known_points=(4, 3), max_known_peer_ids=(4, 3))
 
 
@@ -156,6 +158,78 @@ def test_a_table_is_never_above_its_bound_even_if_collection_leaves_as_many() ->
         it.register_point(point(number), 0.0)
         it.register_peer(peer(number), 0.0)
         assert len(it.known_points) == len(it.known_peers) == min(4, number + 1)
+
+
+def test_a_table_is_not_looked_through_for_each_that_comes_to_it() -> None:
+    looks = [0]
+
+    def looked(info: PointInfo, now: float) -> bool:
+        looks[0] += 1
+        return False
+
+    for left in (800, 790, 600):
+        bounds = (800, left)
+        most = attrs.evolve(Limits(), max_known_points=bounds, max_known_peer_ids=bounds)
+        it: Pool[float] = Pool(
+            most,
+            lambda: 1.0,
+            lambda score: score,
+            random.Random(0).random,
+            worth_keeping=looked,
+        )
+        looks[0] = 0
+        for number in range(1600):
+            it.register_new_point(point(number), 0.0)
+            assert len(it.known_points) <= 800
+        assert looks[0] <= 8 * 800
+        assert len(it.known_points) >= min(left, 700)
+
+
+def test_what_others_teach_drives_out_no_seed_that_was_once_not_there() -> None:
+    it = pool(attrs.evolve(Limits(), max_known_points=(20, 15)))
+    for number in range(10):
+        info = it.register_point(point(number), 0.0)
+        info.request(1, 1.0)
+        info.disconnect(1.0)
+    it.learn(map(point, range(100, 1000)), 2.0)
+    assert [each for each in it.known_points if it.known_points[each].named] == [
+        point(number) for number in range(10)
+    ]
+
+
+def test_points_that_nobody_was_met_at_go_before_those_where_somebody_was() -> None:
+    it = pool(attrs.evolve(Limits(), max_known_points=(5, 5)))
+    it.learn(map(point, range(4)), 0.0)
+    met, gone, failed = (it.known_points[point(number)] for number in range(3))
+    for info in (met, gone):
+        info.run(peer(1), 1.0, 1)
+        info.disconnect(1.0)
+    for info, at in ((gone, 2.0), (failed, 2.5)):
+        info.request(1, at)
+        info.disconnect(at)
+    order = []
+    for number in range(10, 14):
+        before = list(it.known_points)
+        it.register_point(point(number), 3.0)
+        order += [each for each in before if each not in it.known_points]
+    assert order == [point(1), point(2), point(3)]
+    it.register_point(point(14), 3.0)
+    assert point(0) not in it.known_points
+
+
+def test_who_names_a_point_that_others_told_of_makes_it_his() -> None:
+    it = pool()
+    info = it.register_new_point(point(1), 0.0)
+    assert info is not None
+    assert not info.named
+    assert it.register_point(point(1), 0.0) is info
+    assert info.named
+    it.learn([point(1)], 0.0)
+    assert info.named
+    it.add_own_point(point(2))
+    it.learn([point(2), point(3)], 0.0, named=True)
+    assert point(2) not in it.known_points
+    assert it.known_points[point(3)].named
 
 
 def test_what_was_forgotten_and_entered_anew_outlives_the_old_connection() -> None:
@@ -322,6 +396,26 @@ def test_of_many_the_best_are_told_and_some_of_the_rest() -> None:
     assert len(told) == len(set(told)) == 50
     assert told[:30] == tuple(point(199 - number) for number in range(30))
     assert set(told[30:]) != {point(169 - number) for number in range(20)}
+
+
+def test_of_one_host_few_points_are_told() -> None:
+    it = pool(attrs.evolve(Limits(), max_known_points=None))
+    hosts = {
+        "20.0.0.1": TOLD_OF_HOST,
+        "2a00::1": TOLD_OF_HOST,
+        "10.0.0.1": 20,
+        "127.0.0.1": 20,
+    }
+    for host, most in hosts.items():
+        for port in range(1, 21):
+            info = it.register_point(Point(Address.parse(host), port), 0.0)
+            info.known_public = True
+        told = it.advertised(100, banned=lambda each, h=host: str(each.address) != h)
+        assert len(told) == most
+    for number in range(1, 21):
+        met(it, number)
+    told = it.advertised(100, banned=lambda each: str(each.address) in LOCAL)
+    assert len(told) == 20 + 2 * TOLD_OF_HOST
 
 
 # -- invariants ------------------------------------------------------------------------

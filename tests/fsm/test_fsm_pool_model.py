@@ -92,6 +92,7 @@ def last(*dated):
 class APoint:
     point: Point
     trusted: bool = False
+    named: bool = False
     expected: PeerId | None = None
     public: bool = False
     state: str = "DISCONNECTED"
@@ -112,6 +113,13 @@ class APoint:
     def missed(self):
         found = last(self.failed, self.rejected, self.gone)
         return None if found is None else found[1]
+
+    def standing(self, now):
+        """Say how late it goes."""
+        met, failed = self.seen, self.failed
+        doubtful = met is None or (failed is not None and failed[1] > met[1])
+        late = 2 if self.named else int(not doubtful)
+        return late, now if self.missed is None else self.missed
 
     def free(self, now):
         if self.state == "RUNNING":
@@ -168,8 +176,8 @@ class ALink:
 
 def state_of_point(it, now):
     may = it.state == "DISCONNECTED" and now > it.retry_at
-    facts = it.point, it.trusted, it.expected, it.public, it.state, it.link, it.peer_id
-    return (*facts, it.seen, it.missed, may)
+    said = it.point, it.trusted, it.named, it.expected, it.public
+    return (*said, it.state, it.link, it.peer_id, it.seen, it.missed, may)
 
 
 def state_of_peer(it):
@@ -189,7 +197,7 @@ class Tables(RuleBasedStateMachine):
     """Drives the real ones and the model, and compares them after every rule."""
 
     @initialize(
-        points=st.sampled_from([(4, 3), (8, 4), (3, 3), (1, 0), None]),
+        points=st.sampled_from([(4, 3), (8, 4), (8, 8), (3, 3), (1, 0), None]),
         peers=st.sampled_from([(4, 3), (5, 1), (3, 3), (1, 0), None]),
         those=meetings,
     )
@@ -276,7 +284,7 @@ class Tables(RuleBasedStateMachine):
     def make_room(self, table, bounds, worth, event):
         if bounds is None or len(table) < bounds[0]:
             return
-        excess = max(1, len(table) - bounds[1])
+        excess = max(1, len(table) - min(bounds[1], bounds[0] - bounds[0] // 8))
         may_go = [
             each
             for each in reversed(table)
@@ -286,19 +294,20 @@ class Tables(RuleBasedStateMachine):
             table.remove(each)
         self.events.append(event)
 
-    def enter_point(self, point):
+    def enter_point(self, point, named=True):
         found = self.known_point(point)
         if found is None:
             self.make_room(
                 self.points,
                 self.most_points,
-                lambda it: self.now if it.missed is None else it.missed,
+                lambda it: it.standing(self.now),
                 GcPoints(),
             )
             found = APoint(point)
             self.points.append(found)
             self.events.append(NewPoint(point))
             self.news += 1
+        found.named |= named
         return found
 
     def enter_peer(self, peer_id):
@@ -412,7 +421,7 @@ class Tables(RuleBasedStateMachine):
             own = self.ask_own(point)
             assert (info is None) is own
             if not own:
-                self.enter_point(point)
+                self.enter_point(point, named=False)
 
     @rule(peer_ids=st.lists(a_peer, min_size=1, unique=True))
     def register_peers(self, peer_ids):
@@ -483,7 +492,8 @@ class Tables(RuleBasedStateMachine):
         elif port is not None:
             info = self.pool.register_new_point(Point(address, port), self.now)
             own = self.ask_own(Point(address, port))
-            known = None if own else self.enter_point(Point(address, port))
+            at = Point(address, port)
+            known = None if own else self.enter_point(at, named=False)
         peer_info = self.pool.register_peer(peer_id, self.now)
         peer = self.enter_peer(peer_id)
         if known is not None:
@@ -796,7 +806,7 @@ class Tables(RuleBasedStateMachine):
         pool, now = self.pool, self.now
         assert [
             (
-                *(key, it.trusted, it.expected, it.known_public, it.state.name),
+                *(key, it.trusted, it.named, it.expected, it.known_public, it.state.name),
                 *(it.link, it.peer_id, it.last_seen, it.last_miss, it.may_dial(now)),
             )
             for key, it in pool.known_points.items()

@@ -31,7 +31,7 @@ from tezos_p2p.fsm.surroundings import Surroundings
 from tezos_p2p.spec.address import Address
 from tezos_p2p.spec.datagram import DATAGRAM, Datagram
 from tezos_p2p.spec.message import Bootstrap
-from tezos_p2p.spec.point import Point
+from tezos_p2p.spec.point import ConnectionId, Point
 from tezos_p2p.spec.pool_events import (
     AuthenticationFailed,
     BootstrapReceived,
@@ -181,7 +181,7 @@ def test_a_list_of_points_in_refusals_is_drawn_anew_after_a_second():
     made = started()
     for number in range(1, 80):
         made.pool.register_point(point(number), 0.0).known_public = True
-    stranger = point(90).address
+    stranger = ConnectionId(point(90).address)
     listed = made._reception.chosen.points
     first = listed(stranger, 5.0)
     assert len(first) == 50
@@ -193,7 +193,7 @@ def test_who_is_banned_is_told_to_nobody_from_that_moment_on():
     made = started()
     for number in range(1, 10):
         made.pool.register_point(point(number), 0.0).known_public = True
-    stranger = point(90).address
+    stranger = ConnectionId(point(90).address)
     assert point(3) in made._reception.chosen.points(stranger, 5.0)
     made.govern(lambda it: it.ban_address(point(3).address), 5.1)
     assert point(3) not in made._reception.chosen.points(stranger, 5.2)
