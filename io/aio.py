@@ -473,6 +473,11 @@ async def dial(
     driver.pump()
     try:
         await connection.established()
+    except ConnectionEnded:
+        connection.abort()
+        if driver.mistake is not None:
+            raise driver.mistake[1] from None
+        raise
     except BaseException:
         connection.abort()
         raise

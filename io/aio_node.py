@@ -30,7 +30,7 @@ from ..spec.message import ApplicationCodec
 from ..spec.point import Endpoint, Point
 from ..spec.version import Network
 from .aio_driver import Driver
-from .ends import question, split
+from .ends import question, report, split
 from .node_ends import (
     STOP_TIMEOUT,
     NodeEnds,
@@ -83,6 +83,10 @@ class NodeDriver(Driver[Core[M, Meta]], Generic[M, Meta]):
         super().lost(link, exc)
         self._node.on_room(link)
         self._node.on_news()
+
+    def _mistaken(self, link: int, exc: Exception) -> None:
+        super()._mistaken(link, exc)
+        report(exc)  # nobody may be waiting
 
     def _write(self, link: int) -> None:
         super()._write(link)
@@ -284,6 +288,9 @@ class Node(NodeEnds[M, Meta]):
         link = self._dial(point, expected)
         while (running := self.core.pool.running.get(link)) is None:
             if link not in self.core:
+                mistake = None if self._driver is None else self._driver.mistake
+                if mistake is not None and mistake[0] == link:
+                    raise mistake[1]
                 raise self._came_to_nothing(link, point)
             await self._wait(self._news)
         return running
