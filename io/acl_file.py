@@ -29,7 +29,6 @@ Source: our own; the reference node keeps neither.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import attrs
@@ -39,7 +38,14 @@ from ..fsm.pool import Pool
 from ..fsm.prefix import Prefix
 from ..spec.identity import PeerId
 from ..spec.point import Endpoint, Point
-from .json_file import Loaded, format_json, is_null, load_or_set_aside, write_text
+from .json_file import (
+    FilePath,
+    Loaded,
+    format_json,
+    is_null,
+    load_or_set_aside,
+    write_text,
+)
 
 T = TypeVar("T")
 
@@ -212,7 +218,7 @@ def read_anchors(document: Any, faults: list[str]) -> tuple[Point, ...]:
 # -- files -----------------------------------------------------------------------------
 
 
-def save_acl(path: Path, lists: OperatorLists) -> None:
+def save_acl(path: FilePath, lists: OperatorLists) -> None:
     """Write ``acl.json``, complete or not at all; to the null device, nothing.
 
     Raises:
@@ -222,7 +228,7 @@ def save_acl(path: Path, lists: OperatorLists) -> None:
         write_text(path, format_json(acl_json(lists)), ACL_MAX_SIZE)
 
 
-def load_acl(path: Path) -> Loaded[OperatorLists | None]:
+def load_acl(path: FilePath) -> Loaded[OperatorLists | None]:
     """Load ``acl.json``; one that is not as it should be is set aside.  Never raises.
 
     For who holds the data directory; others read with `json_file.read_json` and
@@ -238,7 +244,7 @@ def load_acl(path: Path) -> Loaded[OperatorLists | None]:
     return load_or_set_aside(path, ACL_MAX_SIZE, read, None)
 
 
-def save_anchors(path: Path, anchors: Iterable[Point]) -> None:
+def save_anchors(path: FilePath, anchors: Iterable[Point]) -> None:
     """Write ``anchors.json``, complete or not at all; to the null device, nothing.
 
     Raises:
@@ -250,7 +256,7 @@ def save_anchors(path: Path, anchors: Iterable[Point]) -> None:
         write_text(path, text, ANCHORS_MAX_SIZE)
 
 
-def load_anchors(path: Path) -> Loaded[tuple[Point, ...]]:
+def load_anchors(path: FilePath) -> Loaded[tuple[Point, ...]]:
     """Load ``anchors.json``; one that is not as it should be is set aside.
 
     Never raises.  For who holds the data directory, as `load_acl`.

@@ -31,6 +31,7 @@ from ..spec.point import Point
 from ..spec.reasons import Disconnection, Reason
 from ..spec.version import Network, Version
 from .aio_driver import Driver
+from .arguments import check_ends, point_at
 from .ends import (
     CLOSE_TIMEOUT,
     ConnectionEnded,
@@ -406,15 +407,16 @@ async def connect(
         ConnectionEnded: they cannot be reached, refuse us, or are refused.
         OSError: the name has no address.
         PointError: ``where`` is no such text.
+        TypeError: an argument is not what it must be; says which.
     """
     target, expected = split(where)
+    ends = Ends(identity, network, codec, options)
     if isinstance(target, Point):
         points: tuple[Point, ...] = (target,)
     else:
         host, port = question(target)
         loop = asyncio.get_running_loop()
         points = points_of(await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-    ends = Ends(identity, network, codec, options)
     driver = Driver(ends.solo, ends.on_event)
     for point in points[:-1]:
         try:
@@ -444,8 +446,10 @@ async def listen(
     Raises:
         OSError: it cannot listen there.
         PointError: ``where`` is no such text.
+        TypeError: an argument is not what it must be; says which.
     """
-    point = Point.parse(where) if isinstance(where, str) else where
+    point = point_at(where, "where")
+    check_ends(identity, network, codec, options, Options.__annotations__)
     door = listen_on(point, options.get("limits", Limits()).backlog)
     try:
         options.setdefault("port", door.getsockname()[1])
@@ -469,6 +473,11 @@ async def dial(
     driver.pump()
     try:
         await connection.established()
+    except ConnectionEnded:
+        connection.abort()
+        if driver.mistake is not None:
+            raise driver.mistake[1] from None
+        raise
     except BaseException:
         connection.abort()
         raise

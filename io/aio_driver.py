@@ -129,6 +129,8 @@ class Driver(Generic[C_co]):
         self._flushing = False
         self._timer: asyncio.TimerHandle | None = None
         self._at: float | None = None
+        #: The last dial that failed because of a mistake, for who waits for it.
+        self.mistake: tuple[int, Exception] | None = None
         self._door: socket.socket | None = None
         self._on_accept: Callable[[int], object] = _ignore
         self._arrivals: set[asyncio.Task[Any]] = set()
@@ -316,7 +318,14 @@ class Driver(Generic[C_co]):
     def _dialled(self, link: int, task: asyncio.Task[None]) -> None:
         """Take note of how dialling has ended; it may never have begun."""
         if link in self._dials:
-            self.lost(link, None if task.cancelled() else task.exception())
+            exc = None if task.cancelled() else task.exception()
+            if isinstance(exc, Exception) and not isinstance(exc, OSError):
+                self._mistaken(link, exc)
+            self.lost(link, exc)
+
+    def _mistaken(self, link: int, exc: Exception) -> None:
+        """A dial failed because of a mistake, which is no news of the other side."""
+        self.mistake = link, exc
 
     def _accept(self) -> None:
         if self._door is None:

@@ -30,12 +30,13 @@ from ..spec.message import ApplicationCodec
 from ..spec.point import Endpoint, Point
 from ..spec.version import Network
 from .aio_driver import Driver
-from .ends import question, split
+from .ends import question, report, split
 from .node_ends import (
     STOP_TIMEOUT,
     NodeEnds,
     NodeOptions,
     NotConnected,
+    check_node,
     make_core,
 )
 from .sockets import Nearby, listen_at, point_of, points_of
@@ -83,6 +84,10 @@ class NodeDriver(Driver[Core[M, Meta]], Generic[M, Meta]):
         self._node.on_room(link)
         self._node.on_news()
 
+    def _mistaken(self, link: int, exc: Exception) -> None:
+        super()._mistaken(link, exc)
+        report(exc)  # nobody may be waiting
+
     def _write(self, link: int) -> None:
         super()._write(link)
         self._node.on_room(link)
@@ -121,6 +126,7 @@ class Node(NodeEnds[M, Meta]):
     Raises:
         OSError: it cannot listen there.
         PointError: a text is no point.
+        TypeError: an argument is not what it must be; says which.
     """
 
     def __init__(
@@ -133,6 +139,7 @@ class Node(NodeEnds[M, Meta]):
         nearby: Point | None = None,
         **options: Unpack[NodeOptions],
     ) -> None:
+        check_node(identity, network, codec, nearby, options)
         door = None if listen is None else listen_at(listen, options.get("limits"))
         port = 0 if door is None else door.getsockname()[1]
         try:
@@ -181,14 +188,15 @@ class Node(NodeEnds[M, Meta]):
 
         Raises:
             OSError: the socket for datagrams cannot be had.
-            LocalProtocolError: it was started before.
+            LocalProtocolError: it was started or stopped before.
         """
-        if self._driver is not None or self.stopped:
-            raise LocalProtocolError("start", "started before")
+        if self._started or self.stopped:
+            before = "stopped" if self.stopped else "started before"
+            raise LocalProtocolError("start", before)
         driver = NodeDriver(self.core, self)
         if self._nearby is not None:
             driver.hear(Nearby(self._nearby))
-        self._driver = driver
+        self._driver, self._started = driver, True
         if self._door is not None:
             driver.open_door(self._door, lambda _: None)
         self._do(lambda core, now: core.start(now, time.time()))
@@ -257,9 +265,11 @@ class Node(NodeEnds[M, Meta]):
 
         Raises:
             NotConnected: no connection came about.
+            LocalProtocolError: the node was not started.
             OSError: the name has no address.
             PointError: the text is no such text.
         """
+        self._check_started("connect")
         target, expected = split(where)
         points = (target,) if isinstance(target, Point) else await self._resolve(target)
         for point in points[:-1]:
@@ -278,6 +288,9 @@ class Node(NodeEnds[M, Meta]):
         link = self._dial(point, expected)
         while (running := self.core.pool.running.get(link)) is None:
             if link not in self.core:
+                mistake = None if self._driver is None else self._driver.mistake
+                if mistake is not None and mistake[0] == link:
+                    raise mistake[1]
                 raise self._came_to_nothing(link, point)
             await self._wait(self._news)
         return running
@@ -287,6 +300,7 @@ class Node(NodeEnds[M, Meta]):
 
         Raises:
             NotConnected: there is no such connection, or it ended while there was none.
+            LocalProtocolError: the node was not started.
             EncodeError: the message has no bytes.
         """
         while not self.send_now(peer_id, message):
@@ -298,8 +312,9 @@ class Node(NodeEnds[M, Meta]):
         """Look after the number of connections; return whether it is within bounds.
 
         Raises:
-            LocalProtocolError: it is stopped, or has no maintenance.
+            LocalProtocolError: it was not started, is stopped, or has no maintenance.
         """
+        self._check_started("maintain")
         waiter: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._runs.append(waiter)
         try:
@@ -312,9 +327,15 @@ class Node(NodeEnds[M, Meta]):
     # -- what the application pulls ----------------------------------------------------
 
     def receive_now(self) -> Item[M] | None:
-        """Return the next message, or that somebody joined or left, or None."""
+        """Return the next message, or that somebody joined or left, or None.
+
+        Raises:
+            LocalProtocolError: the node was not started.
+        """
         item = self.core.receive()
-        if item is not None and self._driver is not None and self.core.due:
+        if item is None:
+            self._check_started("receive")
+        elif self._driver is not None and self.core.due:
             self._driver.pump()
         return item
 
@@ -323,6 +344,7 @@ class Node(NodeEnds[M, Meta]):
 
         Raises:
             NotConnected: the node has stopped, and nothing is left.
+            LocalProtocolError: it was not started.
         """
         while (item := self.receive_now()) is None:
             if self._over:

@@ -33,6 +33,7 @@ from ..spec.message import ApplicationCodec, ControlMessage
 from ..spec.point import Point
 from ..spec.reasons import Disconnection, Reason
 from ..spec.version import Network, Version
+from .arguments import check_ends, point_at
 from .blocking_driver import Driver
 from .ends import (
     CLOSE_TIMEOUT,
@@ -426,14 +427,15 @@ def connect(
         ConnectionEnded: they cannot be reached, refuse us, or are refused.
         OSError: the name has no address.
         PointError: ``where`` is no such text.
+        TypeError: an argument is not what it must be; says which.
     """
     target, expected = split(where)
+    ends = Ends(identity, network, codec, options)
     if isinstance(target, Point):
         points: tuple[Point, ...] = (target,)
     else:
         host, port = question(target)
         points = points_of(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-    ends = Ends(identity, network, codec, options)
     driver = Driver(ends.solo, ends.on_event, thread)
     for point in points[:-1]:
         try:
@@ -466,8 +468,10 @@ def listen(
     Raises:
         OSError: it cannot listen there.
         PointError: ``where`` is no such text.
+        TypeError: an argument is not what it must be; says which.
     """
-    point = Point.parse(where) if isinstance(where, str) else where
+    point = point_at(where, "where")
+    check_ends(identity, network, codec, options, Options.__annotations__)
     door = listen_on(point, options.get("limits", Limits()).backlog)
     driver: Driver[Solo[M]] | None = None
     try:

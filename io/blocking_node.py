@@ -35,7 +35,14 @@ from ..spec.reasons import Direction
 from ..spec.version import Network
 from .blocking_driver import Driver
 from .ends import question, split
-from .node_ends import STOP_TIMEOUT, NodeEnds, NodeOptions, NotConnected, make_core
+from .node_ends import (
+    STOP_TIMEOUT,
+    NodeEnds,
+    NodeOptions,
+    NotConnected,
+    check_node,
+    make_core,
+)
 from .sockets import Nearby, listen_at, point_of, points_of
 
 __all__ = ["Node", "NodeOptions", "NotConnected"]
@@ -154,6 +161,7 @@ class Node(NodeEnds[M, Meta]):
     Raises:
         OSError: it cannot listen there.
         PointError: a text is no point.
+        TypeError: an argument is not what it must be; says which.
     """
 
     def __init__(
@@ -167,6 +175,7 @@ class Node(NodeEnds[M, Meta]):
         thread: bool = True,
         **options: Unpack[NodeOptions],
     ) -> None:
+        check_node(identity, network, codec, nearby, options)
         door = None if listen is None else listen_at(listen, options.get("limits"))
         port = 0 if door is None else door.getsockname()[1]
         try:
@@ -207,7 +216,6 @@ class Node(NodeEnds[M, Meta]):
             self.point = point_of(door.getsockname())
         self._driver = NodeDriver(core, self, thread)
         self._lock = self._driver.lock
-        self._started = False
         self.stopped = False
         # Who waits for anything; links on which there was no room, as far as is known;
         # how often maintenance ran.
@@ -225,11 +233,12 @@ class Node(NodeEnds[M, Meta]):
 
         Raises:
             OSError: the socket for datagrams cannot be had.
-            LocalProtocolError: it was started before.
+            LocalProtocolError: it was started or stopped before.
         """
         with self._lock:
             if self._started or self.stopped:
-                raise LocalProtocolError("start", "started before")
+                before = "stopped" if self.stopped else "started before"
+                raise LocalProtocolError("start", before)
             driver = self._driver
             if self._nearby is not None:
                 driver.hear(Nearby(self._nearby))
@@ -311,8 +320,12 @@ class Node(NodeEnds[M, Meta]):
             seconds: at most for so long, if given.
             until: or until it says True; asked whenever something has happened, with the
                 node to itself.
+
+        Raises:
+            LocalProtocolError: it was not started.
         """
         with self._lock:
+            self._check_started("run")
             end, driver = self._until(seconds), self._driver
             while driver.busy and (end is None or driver.clock() < end):
                 if until is not None and until():
@@ -330,9 +343,11 @@ class Node(NodeEnds[M, Meta]):
 
         Raises:
             NotConnected: no connection came about.
+            LocalProtocolError: the node was not started.
             OSError: the name has no address.
             PointError: the text is no such text.
         """
+        self._check_started("connect")
         target, expected = split(where)
         points = (target,) if isinstance(target, Point) else self._resolve(target)
         for point in points[:-1]:
@@ -360,6 +375,7 @@ class Node(NodeEnds[M, Meta]):
 
         Raises:
             NotConnected: there is no such connection, or it ended while there was none.
+            LocalProtocolError: the node was not started.
             TimeoutError: there was no room for so many seconds.
             EncodeError: the message has no bytes.
         """
@@ -380,10 +396,11 @@ class Node(NodeEnds[M, Meta]):
         """Look after the number of connections; return whether it is within bounds.
 
         Raises:
-            LocalProtocolError: it is stopped, or has no maintenance.
+            LocalProtocolError: it was not started, is stopped, or has no maintenance.
             TimeoutError: that took so many seconds.
         """
         with self._lock:
+            self._check_started("maintain")
             until, before = self._until(timeout), self._runs
             self._do(lambda core, now: core.maintain(now))
             self._wait_in_time(until, lambda: self._runs != before)
@@ -392,10 +409,16 @@ class Node(NodeEnds[M, Meta]):
     # -- what the application pulls ----------------------------------------------------
 
     def receive_now(self) -> Item[M] | None:
-        """Return the next message, or that somebody joined or left, or None."""
+        """Return the next message, or that somebody joined or left, or None.
+
+        Raises:
+            LocalProtocolError: the node was not started.
+        """
         with self._lock:
             item = self.core.receive()
-            if item is not None and self.core.due:
+            if item is None:
+                self._check_started("receive")
+            elif self.core.due:
                 self._driver.pump()
             return item
 
@@ -404,6 +427,7 @@ class Node(NodeEnds[M, Meta]):
 
         Raises:
             NotConnected: the node has stopped, and nothing is left.
+            LocalProtocolError: it was not started.
             TimeoutError: there was nothing for so many seconds.
         """
         with self._lock:

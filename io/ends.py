@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from typing import Any, Final, Generic, TypedDict, TypeVar
+from typing import Any, Final, Generic, TypedDict, TypeVar, cast
 
 from ..fsm.local import Local
 from ..fsm.solo import Judge, Solo
@@ -22,6 +22,7 @@ from ..spec.motive import Motive
 from ..spec.point import DEFAULT_PORT, Endpoint, Point
 from ..spec.reasons import Disconnection, Reason
 from ..spec.version import Network
+from .arguments import check_ends, check_point, wrong
 
 M = TypeVar("M")
 
@@ -69,7 +70,8 @@ class Options(TypedDict, total=False):
         limits: timeouts, queue sizes, chunk size, numbers of connections.
         joins: whether waiting messages share chunks; by default they do.
         judge: called with everybody who could be admitted; returns a motive to refuse
-            them, or None.  If it raises, that is reported, and they are refused.
+            them, or None.  If it raises, or returns anything else, that is reported, and
+            they are refused.
         on_event: called with the link and every event of it, see `spec.events`, by
             whichever thread makes it happen.  If it raises, that is reported.
 
@@ -110,7 +112,13 @@ def report(exc: Exception) -> None:
 def _guarded(judge: Judge) -> Judge:
     def judge_safely(remote: Remote) -> Motive | None:
         try:
-            return judge(remote)
+            motive: object = judge(remote)
+            if motive is None or isinstance(motive, Motive):
+                return motive
+            # Whoever answers yes or no would admit all, or those whom it means to refuse.
+            raise TypeError(  # reported as what a judge raises is
+                f"judge returned {motive!r:.80}: it must be a Motive to refuse, or None"
+            )
         except Exception as exc:
             report(exc)
             return Motive.NO_MOTIVE
@@ -119,7 +127,11 @@ def _guarded(judge: Judge) -> Judge:
 
 
 class Ends(Generic[M]):
-    """A core for lone connections, made of what the user gave."""
+    """A core for lone connections, made of what the user gave.
+
+    Raises:
+        TypeError: an option of no such name, or anything that is not what it must be.
+    """
 
     def __init__(
         self,
@@ -128,8 +140,7 @@ class Ends(Generic[M]):
         codec: ApplicationCodec[M],
         options: Options,
     ) -> None:
-        if unknown := options.keys() - Options.__annotations__.keys():
-            raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
+        check_ends(identity, network, codec, options, Options.__annotations__)
         local = Local(
             identity=identity,
             network=network,
@@ -159,10 +170,13 @@ def split(where: Point | str) -> tuple[Point | Endpoint, PeerId | None]:
         A point, or an endpoint whose host is a name that has to be resolved.
 
     Raises:
+        TypeError: it is neither a point nor a text.
         PointError: the text is not of that form, or names no host.
     """
     if isinstance(where, Point):
-        return where, None
+        return check_point(where, "where"), None
+    if not isinstance(cast("object", where), str):
+        raise wrong("where", "a Point or a text", where)
     endpoint = Endpoint.parse(where)
     if endpoint.is_unspecified:
         raise PointError(f"{where!r} names no host")

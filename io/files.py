@@ -46,6 +46,10 @@ class UnreadableIdentityFile(IdentityError):
         super().__init__("; ".join(faults))
         self.faults = faults
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Say how to make it again elsewhere."""
+        return type(self), (self.faults,)
+
 
 @attrs.frozen
 class _IdentityFile:
@@ -92,8 +96,14 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def load_identity(path: Path, difficulty: float | None = None) -> Identity:
+def load_identity(
+    path: str | os.PathLike[str], difficulty: float | None = None
+) -> Identity:
     """Read an identity file, and leave it as it is.
+
+    Args:
+        path: where.
+        difficulty: proof of work it must show, or None not to check.
 
     Raises:
         NoIdentityFile: there is no such file.
@@ -125,8 +135,12 @@ def load_identity(path: Path, difficulty: float | None = None) -> Identity:
     return parse_identity(text, str(path), difficulty)
 
 
-def save_identity(identity: Identity, path: Path) -> None:
+def save_identity(identity: Identity, path: str | os.PathLike[str]) -> None:
     """Write a new identity file, complete or not at all, readable by its owner only.
+
+    Args:
+        identity: what is written, its secret key included.
+        path: where.
 
     Raises:
         ExistentIdentityFile: there is a file already; it is left as it is.
@@ -139,6 +153,7 @@ def save_identity(identity: Identity, path: Path) -> None:
         "secret_key": identity.secret_key.hex(),
         "proof_of_work_stamp": identity.proof_of_work_stamp.hex(),
     }
+    path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(path.parent))
     # mkstemp creates with mode 0600.  A link, not a rename: it fails if the name is

@@ -55,7 +55,11 @@ class Loaded(Generic[T]):
     warnings: tuple[str, ...] = ()
 
 
-def is_null(path: Path) -> bool:
+#: How a file is named: whatever `open` takes.
+FilePath = str | os.PathLike[str]
+
+
+def is_null(path: FilePath) -> bool:
     """Whether that is the place where nothing is kept, or a link to it."""
     try:
         return os.path.realpath(path) == os.devnull
@@ -125,7 +129,7 @@ def _open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def read_text(path: Path, max_size: int) -> str:
+def read_text(path: FilePath, max_size: int) -> str:
     """Read a text file of at most that many bytes.
 
     Raises:
@@ -156,7 +160,7 @@ def read_text(path: Path, max_size: int) -> str:
         raise UnusableFile(f"no name of a file: {exc}") from None
 
 
-def read_json(path: Path, max_size: int) -> Any:
+def read_json(path: FilePath, max_size: int) -> Any:
     """Read a file of JSON.
 
     Raises:
@@ -169,7 +173,9 @@ def read_json(path: Path, max_size: int) -> Any:
 # -- writing ---------------------------------------------------------------------------
 
 
-def write_text(path: Path, text: str, max_size: int, *, keep_mode: bool = False) -> None:
+def write_text(
+    path: FilePath, text: str, max_size: int, *, keep_mode: bool = False
+) -> None:
     """Replace a file by another, complete or not at all, readable by its owner only.
 
     Args:
@@ -181,7 +187,7 @@ def write_text(path: Path, text: str, max_size: int, *, keep_mode: bool = False)
     Raises:
         OSError: it cannot be written, or is too large; the old one is as it was.
     """
-    data = text.encode("utf-8")
+    path, data = Path(path), text.encode("utf-8")
     if len(data) > max_size:
         raise OSError(errno.EFBIG, f"more than {max_size} bytes", str(path))
     if not path.parent.is_dir():
@@ -299,7 +305,7 @@ def set_aside(path: Path) -> Path:
 
 
 def load_or_set_aside(
-    path: Path, max_size: int, read: Callable[[Any, list[str]], T], empty: T
+    path: FilePath, max_size: int, read: Callable[[Any, list[str]], T], empty: T
 ) -> Loaded[T]:
     """Read a file of ours; one that is not what it should be is set aside.  Never raises.
 
@@ -324,7 +330,7 @@ def load_or_set_aside(
     if not faults:
         return Loaded(value)
     try:
-        fate = f"was set aside as {set_aside(path).name}"
+        fate = f"was set aside as {set_aside(Path(path)).name}"
     except (OSError, ValueError) as exc:
         fate = f"could not be set aside: {exc}"
     told = [f"{path}: {fault}" for fault in faults[:FAULTS_TOLD]]

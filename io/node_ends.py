@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterable
-from typing import Any, Final, Generic, Literal, TypedDict, TypeVar
+from typing import Any, Final, Generic, Literal, TypedDict, TypeVar, cast
 
 import attrs
 
@@ -30,10 +30,21 @@ from ..spec.identity import DEFAULT_DIFFICULTY, Identity, PeerId
 from ..spec.limits import Limits
 from ..spec.message import ApplicationCodec, MessageCodec
 from ..spec.metadata import TezosMetadata, constant_score
-from ..spec.point import DEFAULT_PORT, Point
+from ..spec.point import Point
 from ..spec.pool_events import PoolEvent
 from ..spec.reasons import Disconnection, P2pError, Reason
 from ..spec.version import Network
+from .arguments import (
+    Who,
+    check_ends,
+    check_point,
+    listed_points,
+    listed_trusted,
+    peer_at,
+    point_at,
+    who_at,
+    wrong,
+)
 from .ends import report
 
 M = TypeVar("M")
@@ -103,13 +114,32 @@ class NotConnected(ConnectionError):
         self.ending = ending
 
 
-def point_at(where: Point | str) -> Point:
-    """Return a point as it is, or the one that a text says; the default port is 9732.
+def check_node(
+    identity: Identity,
+    network: Network,
+    codec: ApplicationCodec[Any],
+    nearby: Point | None,
+    options: NodeOptions,
+) -> None:
+    """Check what a node is made of, before it has a socket; peers and trusted are listed.
+
+    Args:
+        identity: who we are.
+        network: chain name and versions.
+        codec: the application's messages.
+        nearby: where datagrams of the local network are exchanged, or None.
+        options: see `NodeOptions`; what may be had once only is kept there as a tuple.
 
     Raises:
-        PointError: the text is no point.
+        TypeError: an option of no such name, or an argument is not what it must be.
+        PointError: a peer's text is no point.
+        ValueError: bandwidth is to be shared as nobody knows.
     """
-    return where if isinstance(where, Point) else Point.parse(where, DEFAULT_PORT)
+    check_ends(identity, network, codec, options, NodeOptions.__annotations__)
+    options["peers"] = listed_points(options.get("peers", ()))
+    options["trusted"] = listed_trusted(options.get("trusted", ()))
+    if nearby is not None:
+        check_point(nearby, "nearby")
 
 
 def make_core(
@@ -128,14 +158,8 @@ def make_core(
         codec: the application's messages.
         port: TCP port to announce if the options do not say it, 0 for none.
         nearby: whether the local network is told where we listen.
-        options: see `NodeOptions`.
-
-    Raises:
-        TypeError: an option of no such name.
-        PointError: a peer's text is no point.
+        options: see `NodeOptions`; checked.
     """
-    if unknown := options.keys() - NodeOptions.__annotations__.keys():
-        raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
     private = options.get("private_mode", False)
     local = Local(
         identity=identity,
@@ -163,25 +187,8 @@ def make_core(
     diversity = options["diversity"] if "diversity" in options else Diversity()
     core = Core(local, MessageCodec(codec), settings, diversity)
     for peer in options.get("peers", ()):
-        core.pool.register_point(point_at(peer), 0.0)
+        core.pool.register_point(point_at(peer, "each of peers"), 0.0)
     return core
-
-
-Who = Address | Prefix | PeerId | Point
-
-
-def who_is(text: str) -> Who:
-    """Say whom a text names: a peer id, a point, an address, or a prefix.
-
-    Raises:
-        ValueError: none of them.
-    """
-    for parse in (PeerId.parse, Address.parse, Prefix.parse, Point.parse):
-        try:
-            return parse(text)
-        except ValueError:
-            continue
-    raise ValueError(f"{text[:80]!r} is no peer id, address, prefix or point")
 
 
 def _ban(steward: Steward[Any], who: Who) -> Iterable[Kick]:
@@ -205,7 +212,7 @@ def _open(steward: Steward[Any], who: Who) -> Iterable[Kick]:
 
 
 def _place(where: Address | Prefix | str) -> Address | Prefix:
-    named = who_is(where) if isinstance(where, str) else where
+    named = who_at(where, "where")
     if isinstance(named, (PeerId, Point)):
         raise ValueError(f"{str(where)[:80]!r} is no address or prefix")
     return named
@@ -229,6 +236,12 @@ def _tell(told: Callable[..., object], *what: PoolEvent) -> None:
 class NodeEnds(Generic[M, Meta]):
     """A node as an application sees it, as far as no waiting is needed.
 
+    Before the start lists and tables may be filled, and all may be looked at; what needs
+    connections is `LocalProtocolError`: ``connect``, `broadcast`, ``send``, `send_now`,
+    ``receive``, ``receive_now``, iterating, ``maintain``, and ``run``.  Where a peer, a
+    point or an address is named, its text does as well, but for ``send`` and `send_now`;
+    what is neither is a `TypeError`.
+
     Attributes:
         core: the node itself, to look at; to be changed only through this class.
         point: where it listens, or None.
@@ -240,6 +253,9 @@ class NodeEnds(Generic[M, Meta]):
     core: Core[M, Meta]
     point: Point | None = None
     on_event: Callable[[PoolEvent], object] | None = None
+    #: Whether it has ended, or is ending; it does not start again.
+    stopped: bool = False
+    _started: bool = False
     # Replaced, never changed: who comes and goes disturbs nobody who is told.
     _observers: tuple[Observer, ...] = ()
 
@@ -301,6 +317,15 @@ class NodeEnds(Generic[M, Meta]):
             if each.on_change is not None:
                 _tell(each.on_change)
 
+    def _check_started(self, verb: str) -> None:
+        """Raise if a call can come to nothing but by a start that nobody has made.
+
+        Raises:
+            LocalProtocolError: that is so.
+        """
+        if not self._started and not self.stopped:
+            raise LocalProtocolError(verb, "not started")
+
     def _dial(self, point: Point, expected: PeerId | None) -> int:
         """Dial a point, and return the link.
 
@@ -342,24 +367,42 @@ class NodeEnds(Generic[M, Meta]):
 
         Raises:
             EncodeError: the message has no bytes.
+            LocalProtocolError: the node was not started.
         """
-        return self._do(lambda core, now: core.broadcast(message, now, skip))
+        taken = self._do(lambda core, now: core.broadcast(message, now, skip))
+        if not taken:
+            self._check_started("broadcast")
+        return taken
 
     def send_now(self, peer_id: PeerId, message: M) -> bool:
         """Queue one message; return False if there is no room.
 
+        Args:
+            peer_id: to whom; not its text, which would have to be read each time.
+            message: what.
+
         Raises:
             NotConnected: there is no such connection.
+            LocalProtocolError: the node was not started.
             EncodeError: the message has no bytes.
+            TypeError: that is no peer id.
         """
         try:
             return self._do(lambda core, now: core.send(peer_id, message, now))
         except LocalProtocolError:
+            if not isinstance(cast("object", peer_id), PeerId):
+                raise wrong("peer_id", "a PeerId", peer_id) from None
+            self._check_started("send")
             raise NotConnected(f"not connected to {peer_id}") from None
 
-    def disconnect(self, peer_id: PeerId) -> bool:
-        """End the connection to a peer; return False if there is none."""
-        return self._do(lambda core, now: core.disconnect(peer_id, now))
+    def disconnect(self, peer_id: PeerId | str) -> bool:
+        """End the connection to a peer; return False if there is none.
+
+        Raises:
+            ValueError: a text that is no peer id.
+        """
+        who = peer_at(peer_id)
+        return self._do(lambda core, now: core.disconnect(who, now))
 
     def ban(self, who: Who | str) -> None:
         """Ban a peer, an address (of a point) or a prefix, and disconnect whom it hits.
@@ -367,7 +410,7 @@ class NodeEnds(Generic[M, Meta]):
         Raises:
             ValueError: a text that is none of them.
         """
-        named = who_is(who) if isinstance(who, str) else who
+        named = who_at(who)
         self._do(lambda core, now: core.govern(lambda it: _ban(it, named), now))
 
     def unban(self, who: Who | str) -> None:
@@ -376,7 +419,7 @@ class NodeEnds(Generic[M, Meta]):
         Raises:
             ValueError: a text that is none of them.
         """
-        named = who_is(who) if isinstance(who, str) else who
+        named = who_at(who)
         self._do(lambda core, now: core.govern(lambda it: _unban(it, named), now))
 
     def allow(self, where: Address | Prefix | str) -> None:
@@ -397,17 +440,21 @@ class NodeEnds(Generic[M, Meta]):
         named = _place(where)
         self._do(lambda core, now: core.govern(lambda it: it.disallow(named), now))
 
-    def greylist(self, peer_id: PeerId, why: str) -> None:
+    def greylist(self, peer_id: PeerId | str, why: str) -> None:
         """Ban a peer that misbehaves, and its address, for a while; disconnect it.
 
         Args:
             peer_id: who; nothing happens if it is not connected.
             why: what it has done.
+
+        Raises:
+            ValueError: a text that is no peer id.
         """
+        who = peer_at(peer_id)
         reason = Disconnection(Reason.USER, text=why)
         self._do(
             lambda core, now: core.govern(
-                lambda it: it.greylist_peer(peer_id, reason, now), now
+                lambda it: it.greylist_peer(who, reason, now), now
             )
         )
 
@@ -425,7 +472,7 @@ class NodeEnds(Generic[M, Meta]):
         Raises:
             ValueError: a text that is none of them.
         """
-        named = who_is(who) if isinstance(who, str) else who
+        named = who_at(who)
         self._do(lambda core, now: core.govern(lambda it: _open(it, named), now))
 
     def trust(self, who: PeerId | Point | str) -> None:
@@ -436,18 +483,29 @@ class NodeEnds(Generic[M, Meta]):
         """
         self._entrust(who, True)
 
-    def configure(self, point: Point, expected: PeerId | None = None) -> None:
-        """Trust a point as a configuration does: what an operator has banned stays so."""
+    def configure(self, point: Point | str, expected: PeerId | str | None = None) -> None:
+        """Trust a point as a configuration does: what an operator has banned stays so.
+
+        Raises:
+            ValueError: a text that is no point, or no peer id.
+        """
+        there = point_at(point, "point")
+        who = None if expected is None else peer_at(expected, "expected")
         self._do(
             lambda core, now: core.govern(
-                lambda it: it.configure_point(point, now, expected), now
+                lambda it: it.configure_point(there, now, who), now
             )
         )
 
-    def expect(self, point: Point, peer_id: PeerId) -> None:
-        """Say who has to be at a point."""
+    def expect(self, point: Point | str, peer_id: PeerId | str) -> None:
+        """Say who has to be at a point.
+
+        Raises:
+            ValueError: a text that is no point, or no peer id.
+        """
+        there, who = point_at(point, "point"), peer_at(peer_id)
         self._do(
-            lambda core, now: core.govern(lambda it: it.expect(point, peer_id, now), now)
+            lambda core, now: core.govern(lambda it: it.expect(there, who, now), now)
         )
 
     def untrust(self, who: PeerId | Point | str) -> None:
@@ -459,7 +517,7 @@ class NodeEnds(Generic[M, Meta]):
         self._entrust(who, False)
 
     def _entrust(self, who: PeerId | Point | str, trusted: bool) -> None:
-        named = who_is(who) if isinstance(who, str) else who
+        named = who_at(who)
 
         def act(steward: Steward[Any], now: float) -> Iterable[Kick]:
             if isinstance(named, PeerId):
@@ -478,9 +536,16 @@ class NodeEnds(Generic[M, Meta]):
 
         self._do(lambda core, now: core.govern(lambda it: act(it, now), now))
 
-    def update_metadata(self, peer_id: PeerId, change: Callable[[Meta], Meta]) -> None:
-        """Change what is remembered of a peer, and with it how the peer is treated."""
-        self._do(lambda core, now: core.update_metadata(peer_id, change, now))
+    def update_metadata(
+        self, peer_id: PeerId | str, change: Callable[[Meta], Meta]
+    ) -> None:
+        """Change what is remembered of a peer, and with it how the peer is treated.
+
+        Raises:
+            ValueError: a text that is no peer id.
+        """
+        who = peer_at(peer_id)
+        self._do(lambda core, now: core.update_metadata(who, change, now))
 
     def next_event(self) -> PoolEvent | None:
         """Return the oldest unread event for observers, or None; 1,024 are kept."""

@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, Final, Generic, TypeVar, cast
 
 import attrs
@@ -53,7 +52,7 @@ from ..spec.pool_events import (
     connection_id_json,
     peer_event_json,
 )
-from .json_file import Loaded, is_null, load_or_set_aside, write_text
+from .json_file import FilePath, Loaded, is_null, load_or_set_aside, write_text
 from .timestamps import Clocks, format_time, parse_time
 
 T = TypeVar("T")
@@ -126,7 +125,7 @@ def format_peers(document: Iterable[Any]) -> str:
 
 
 def save_peers(
-    path: Path,
+    path: FilePath,
     peers: Iterable[PeerInfo[Meta]],
     wall_of: Callable[[float], float],
     metadata: MetadataJson[Meta],
@@ -317,7 +316,7 @@ def read_peers(
 
 
 def load_peers(
-    path: Path,
+    path: FilePath,
     clocks: Clocks,
     metadata: MetadataJson[Meta],
     runner: Callable[..., Mapping[str, Trigger]] = shared,

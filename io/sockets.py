@@ -31,6 +31,7 @@ from ..spec.address import Address
 from ..spec.datagram import DATAGRAM_SIZE
 from ..spec.limits import Limits
 from ..spec.point import DEFAULT_PORT, Point
+from .arguments import point_at
 
 #: Seconds of silence before the first keep-alive probe, and between probes.
 KEEPALIVE_IDLE: Final = 10
@@ -76,6 +77,7 @@ def open_for(point: Point) -> tuple[socket.socket, tuple[Any, ...]]:
     Raises:
         OSError: the system has no socket of that kind, or none left.
     """
+    address = point.address.v6_text, point.port, 0, 0  # before there is a socket
     try:
         sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
     except OSError as exc:
@@ -87,7 +89,7 @@ def open_for(point: Point) -> tuple[socket.socket, tuple[Any, ...]]:
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     configure(sock)
-    return sock, (point.address.v6_text, point.port, 0, 0)
+    return sock, address
 
 
 def listen_on(point: Point, backlog: int) -> socket.socket:
@@ -146,8 +148,9 @@ def listen_at(where: Point | str, limits: Limits | None) -> socket.socket:
     Raises:
         OSError: it cannot; the message names the point.
         PointError: the text is no point.
+        TypeError: it is neither a point nor a text.
     """
-    point = where if isinstance(where, Point) else Point.parse(where, DEFAULT_PORT)
+    point = point_at(where, "listen", DEFAULT_PORT)
     return listen_on(point, (limits or Limits()).backlog)
 
 

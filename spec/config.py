@@ -128,6 +128,10 @@ class ConfigError(ValueError):
         self.faults = tuple(faults)
         self.warnings = tuple(warnings)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Say how to make it again elsewhere."""
+        return type(self), (self.faults, self.warnings)
+
 
 class Source(enum.Enum):
     """Which layer; later ones win."""

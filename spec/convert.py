@@ -100,6 +100,10 @@ class ShapeError(ValueError):
         super().__init__("; ".join(faults))
         self.faults = tuple(faults)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Say how to make it again elsewhere."""
+        return type(self), (self.faults,)
+
 
 def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is no JSON number")

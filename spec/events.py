@@ -110,7 +110,7 @@ class Established:
     at: float
 
 
-@attrs.frozen(hash=False)
+@attrs.frozen
 class Closed:
     """It is over: the last event, exactly once.
 

@@ -240,6 +240,9 @@ def _peer_id_of(identity: Identity) -> PeerId:
 class Identity:
     """A node's own keys and stamp.
 
+    It may be pickled and copied, for processes of one's own: the secret key goes with it,
+    so a pickle is to be kept like the file.
+
     Attributes:
         public_key: 32 bytes.
         secret_key: 32 bytes, never shown by `repr`.

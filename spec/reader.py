@@ -65,6 +65,10 @@ class DecodeError(_PathError):
         #: For `NOT_ENOUGH_DATA`: whether it was a size limit that cut the block short.
         self.capped = False
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Say how to make it again elsewhere."""
+        return type(self), (self.fault, self.offset, self.detail), self.__dict__
+
     def __str__(self) -> str:
         """Say where, what kind, and the numbers."""
         where = f"{self.path or 'message'} at byte {self.offset}"

@@ -139,9 +139,11 @@ class ErrorKind(enum.Enum):
 _NO_FACTS: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
-@attrs.frozen(hash=False)
+@attrs.frozen
 class P2pError:
     """One error, with the facts that belong to it.
+
+    Facts count when errors are compared, but not in their hash.
 
     Attributes:
         kind: which.
@@ -153,7 +155,12 @@ class P2pError:
 
     kind: ErrorKind
     detail: str = ""
-    facts: Mapping[str, Any] = _NO_FACTS
+    facts: Mapping[str, Any] = attrs.field(default=_NO_FACTS, hash=False)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Say how to make a copy, or one from a file: no facts are no plain mapping."""
+        facts = (dict(self.facts),) if self.facts else ()
+        return type(self), (self.kind, self.detail, *facts)
 
     def __str__(self) -> str:
         """Say what went wrong."""
@@ -210,7 +217,7 @@ class Direction(enum.Enum):
     WRITE = 0x02
 
 
-@attrs.frozen(hash=False)
+@attrs.frozen
 class Disconnection:
     """Why one connection ended, with what belongs to it.
 

@@ -141,14 +141,14 @@ class Recorder(Log):
 
     def __init__(
         self,
-        path: Path,
+        path: str | os.PathLike[str],
         most: int = RECORD_MAX,
         tell: Callable[[str], object] | None = None,
     ) -> None:
         super().__init__()
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
         flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-        self.path = path
+        self.path = Path(path)
         self.why: str | None = None
         self._most = most
         self._size = 0

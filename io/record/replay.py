@@ -12,6 +12,7 @@ Source: our own.
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -214,7 +215,7 @@ def _name(exc: Exception) -> str:
     return f"{type(exc).__name__}: {exc}"[:200]
 
 
-def replay(path: Path, identity: Identity) -> Replayed:
+def replay(path: str | os.PathLike[str], identity: Identity) -> Replayed:
     """Give a fresh node what was recorded, and compare what it does.
 
     Args:
@@ -225,6 +226,7 @@ def replay(path: Path, identity: Identity) -> Replayed:
         TraceError: it is no trace, or another node's.
         Divergence: the node does not do what was recorded.
     """
+    path = Path(path)
     lines = read_lines(path)
     log = Comparer(lines, path)
     run = _Run(log)

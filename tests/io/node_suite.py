@@ -173,6 +173,7 @@ class SimNode(NodeEnds[bytes, Any]):
     def start(self) -> None:
         if self.host is not None or self.stopped:
             self.core.start(self.network.now, self.network.now)  # which it refuses
+        self._started = True
         self.host = self.network.add(self.point, self.core)
         self.host.pulls = False
 
@@ -184,6 +185,7 @@ class SimNode(NodeEnds[bytes, Any]):
             yield
 
     def connect(self, where: Point | str) -> Generator[None, None, Any]:
+        self._check_started("connect")
         target, expected = split(where)
         assert isinstance(target, Point), "there are no names here"
         link = self._dial(target, expected)
@@ -198,6 +200,7 @@ class SimNode(NodeEnds[bytes, Any]):
             yield
 
     def maintain(self) -> Generator[None, None, bool]:
+        self._check_started("maintain")
         self.host.maintained = None
         self._do(lambda core, now: core.maintain(now))
         while self.host.maintained is None:
@@ -206,6 +209,7 @@ class SimNode(NodeEnds[bytes, Any]):
 
     def receive_now(self) -> Any:
         if not self.core.readable:
+            self._check_started("receive")
             return None
         return self._do(lambda core, _: core.receive())
 

@@ -654,6 +654,32 @@ def test_whom_a_judge_that_raises_cannot_judge_is_refused(hosts, reported):
     assert reported == [Mistake]
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [False, True, 0, "no", (), Motive],
+    ids=["no", "yes", "0", "text", "()", "kind"],
+)
+def test_whom_a_judge_answers_with_anything_but_a_motive_is_refused(answer, monkeypatch):
+    raised = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, error, _: raised.append(error))
+    for variant in driver_suite.VARIANTS:
+        with driver_suite.nothing_left():
+            it = driver_suite.Hosts(variant)
+            answers = [answer, None]
+            door = it.ours.listen(judge=lambda _, said=answers: said.pop(0))
+            task = Task(door.accept)
+            why = Task(it.theirs.connect, door.point).ended()
+            assert why.reason is Reason.AUTHENTICATION_REJECTED_BY_PEER
+            assert why.motive is Motive.NO_MOTIVE
+            it.theirs.connect(door.point)  # None admits
+            task.result()
+            it.finish()
+    assert len(raised) == len(driver_suite.VARIANTS)
+    for error in raised:
+        assert type(error) is TypeError
+        assert str(error).startswith(f"judge returned {answer!r}")
+
+
 def test_a_callback_that_waits_is_told_off(monkeypatch):
     raised = []
     monkeypatch.setattr(sys, "excepthook", lambda kind, error, _: raised.append(error))

@@ -45,6 +45,27 @@ def write(folder: Path, content: object) -> Path:
     return path
 
 
+class Named(os.PathLike):
+    def __init__(self, path):
+        self.path = path
+
+    def __fspath__(self):
+        return str(self.path)
+
+
+@pytest.mark.parametrize("kind", [str, Path, Named])
+def test_a_file_may_be_named_as_for_open(kind, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    identity = Identity.of_secret(bytes(range(32)))
+    for place in (tmp_path / "one.json", "two.json"):
+        save_identity(identity, kind(place))
+        assert load_identity(kind(place)) == identity
+        with pytest.raises(ExistentIdentityFile):
+            save_identity(identity, kind(place))
+    with pytest.raises(FileNotFoundError):
+        save_identity(identity, kind(tmp_path / "nowhere" / "three.json"))
+
+
 def test_a_file_of_the_reference_is_read_and_checked(tmp_path):
     identity = load_identity(write(tmp_path, REFERENCE), difficulty=12.5)
     assert str(identity.peer_id) == REFERENCE["peer_id"]

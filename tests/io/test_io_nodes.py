@@ -611,15 +611,122 @@ def test_before_the_start_it_can_be_told_whom_to_ban(world):
         ours.connect(theirs.point)
 
 
-def test_who_receives_before_the_start_waits_for_it(real_world):
-    if real_world.variant == "calls":
-        pytest.skip("only one call at once without a thread")
-    ours, theirs = real_world.node(start=False), real_world.node(theirs=True)
-    waiting = ours.begin("receive")
-    real_world.pause(0.02)
+#: What needs connections, and so a start.
+NEEDS_A_START = {
+    "send": (driver_suite.THEIRS.peer_id, b"m"),
+    "send_now": (driver_suite.THEIRS.peer_id, b"m"),
+    "broadcast": (b"m",),
+    "receive": (),
+    "receive_now": (),
+    "connect": ("127.0.0.1:1",),
+    "maintain": (),
+}
+
+
+@pytest.mark.parametrize("verb", NEEDS_A_START)
+def test_what_needs_connections_needs_a_start(world, verb):
+    ours = world.node(start=False)
+    with pytest.raises(LocalProtocolError) as caught:
+        ours.begin(verb, *NEEDS_A_START[verb]).result(WAIT)
+    assert caught.value.state == "not started"
+    ours.start()  # nothing has happened
+    assert ours.is_quiet
+
+
+def test_iterating_needs_a_start(real_world):
+    ours = real_world.node(start=False)
+    for verb in ("listen", "watch"):
+        with pytest.raises(LocalProtocolError):
+            ours.begin(verb).result(WAIT)
+
+
+@pytest.mark.parametrize("variant", ["thread", "calls"])
+def test_running_needs_a_start(variant):
+    with node_suite.world_of(variant) as world, pytest.raises(LocalProtocolError):
+        world.node(start=False).run(world.node(start=False).node.run, 0.0).result(WAIT)
+
+
+def test_before_the_start_lists_may_be_filled_and_all_be_looked_at(world):
+    ours, theirs = world.node(start=False), world.node(theirs=True)
+    who, there = theirs.peer_id, theirs.point
+    for verb in ("ban", "unban", "open", "trust", "untrust"):
+        ours.begin(verb, who).result(WAIT)
+    ours.begin("expect", there, who).result(WAIT)
+    ours.begin("allow", there.address).result(WAIT)
+    ours.begin("disallow", there.address).result(WAIT)
+    ours.begin("clear_lists").result(WAIT)
+    ours.begin("configure", str(there), str(who)).result(WAIT)
+    ours.begin("greylist", who, "why").result(WAIT)
+    assert ours.begin("disconnect", who).result(WAIT) is False
+    assert ours.run(lambda: ours.node.peers).result(WAIT) == ()
+    assert ours.begin("ask", lambda core, now: now).result(WAIT) == 0.0
+    ours.begin("update_metadata", who, lambda it: it).result(WAIT)
     ours.start()
-    ours.connect(theirs.point)
-    assert isinstance(real_world.result(waiting), Joined)
+    assert ours.connect(there).peer.peer_id == who
+    assert ours.link_to(theirs).trusted
+
+
+def test_who_was_stopped_says_so_when_it_is_started(world):
+    ours = world.node(start=False)
+    if world.real:
+        ours.stop()
+        with pytest.raises(LocalProtocolError, match="state stopped"):
+            ours.begin("start").result(WAIT)
+        with pytest.raises(NotConnected):
+            ours.begin("send", ours.peer_id, b"m").result(WAIT)
+        assert ours.begin("receive_now").result(WAIT) is None
+
+
+# -- who is meant ---
+
+
+def test_a_peer_is_disconnected_by_its_text(world):
+    ours, theirs = world.pair()
+    assert ours.disconnect(str(theirs.peer_id)) is True
+    world.until(lambda: not ours.known)
+    ours.pull(Left)
+    assert ours.disconnect(str(theirs.peer_id)) is False
+
+
+NO_PEER = [5, None, ("127.0.0.1", 1), bytes(16), Point.parse("127.0.0.1:1")]
+
+
+@pytest.mark.parametrize("who", NO_PEER, ids=["int", "None", "pair", "bytes", "point"])
+def test_what_is_no_peer_is_an_error(world, who):
+    ours, _ = world.pair()
+    for verb, more in {
+        "disconnect": (),
+        "greylist": ("why",),
+        "update_metadata": (lambda it: it,),
+    }.items():
+        with pytest.raises(TypeError, match="peer_id must be a PeerId or its text"):
+            ours.begin(verb, who, *more).result(WAIT)
+    with pytest.raises(TypeError, match="peer_id must be a PeerId, not"):
+        ours.begin("send", who, b"m").result(WAIT)
+    with pytest.raises(TypeError):
+        ours.begin("expect", ours.point, who).result(WAIT)
+
+
+@pytest.mark.parametrize("text", ["", "garbage", "127.0.0.1:1", "idnonsense"])
+def test_a_text_that_is_no_peer_id_is_an_error(world, text):
+    ours = world.node()
+    for verb, more in {"disconnect": (), "greylist": ("why",)}.items():
+        with pytest.raises(ValueError):
+            ours.begin(verb, text, *more).result(WAIT)
+
+
+def test_the_text_of_a_peer_is_not_sent_to_and_that_is_said(world):
+    ours, theirs = world.pair()
+    with pytest.raises(TypeError, match="peer_id must be a PeerId, not a str"):
+        ours.begin("send", str(theirs.peer_id), b"m").result(WAIT)
+
+
+@pytest.mark.parametrize("who", [5, None, b"\1\2\3\4", ("127.0.0.1", 1)])
+def test_what_names_nobody_is_not_banned(world, who):
+    ours = world.node()
+    for verb in ("ban", "unban", "open", "trust", "untrust", "allow", "disallow"):
+        with pytest.raises(TypeError, match="must be a PeerId, Point, Address or Prefix"):
+            ours.begin(verb, who).result(WAIT)
 
 
 # -- what is left behind ---

@@ -1183,3 +1183,16 @@ def test_reading_changes_nothing(tmp_path: Path):
     before = path.stat().st_mtime_ns
     assert read_json(path, 100) == {"a": [1]}
     assert path.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_files_may_be_named_as_for_open(kind, tmp_path):
+    name = kind(tmp_path / "file.json")
+    save_acl(name, LISTS)
+    assert load_acl(name).value == LISTS
+    save_peers(name, [], CLOCKS.wall_of, TEZOS_METADATA)
+    assert load_peers(name, CLOCKS, TEZOS_METADATA).value == ()
+    save_anchors(name, [])
+    assert load_anchors(name).value == ()
+    Path(name).write_text("no JSON")
+    assert "set aside" in load_anchors(name).warnings[0]
