@@ -1,11 +1,13 @@
 """What the application pulls from a node: messages, who has come, who has left.
 
-Each peer's items come in order; the peers take turns, one item each.  Of one peer's
-messages so many wait at most; more stay in its connection, and stop it in the end.  Who
-has left is told behind the messages that still count.
+Each peer's items come in order, also those of several connections one after the other:
+nothing of the next is told before it was told that the last is over.  The peers take
+turns, one item each.  Of one connection's messages so many wait at most; more stay in the
+connection, and stop it in the end.  Who has left is told behind the messages that still
+count.
 
 Source: the application's queue of the reference node, 2026, where a connection's worker
-keeps this layer's own messages out of it.
+keeps this layer's own messages out of it; the order of one peer's connections is our own.
 """
 
 from __future__ import annotations
@@ -99,12 +101,25 @@ class Inbox(Generic[M]):
         emptied: whether the connection of the item that was pulled last has no other.
     """
 
-    __slots__ = ("_boxes", "_limit", "_others", "_ready", "emptied")
+    __slots__ = (
+        "_boxes",
+        "_held",
+        "_limit",
+        "_links",
+        "_others",
+        "_ready",
+        "emptied",
+    )
 
     def __init__(self, limit: int | None) -> None:
         self._limit = limit
         # Only while there is something in them; the first has its turn.
         self._boxes: OrderedDict[int, deque[Item[M]]] = OrderedDict()
+        # Of each peer the connections of which it was not told that they are over, in the
+        # order in which they came.  The first takes part in the turns; the boxes of the
+        # others, which begin with who has come, are held back.
+        self._links: dict[PeerId, tuple[int, ...]] = {}
+        self._held: dict[int, deque[Item[M]]] = {}
         # Items that are no messages: so few that those cost nothing to be told apart.
         self._others: dict[int, int] = {}
         # Connections of which it waits that there is room again: once is enough.
@@ -118,19 +133,27 @@ class Inbox(Generic[M]):
     @property
     def waiting(self) -> int:
         """Messages that wait, of all connections."""
-        return sum(map(len, self._boxes.values())) - sum(self._others.values())
+        items = sum(map(len, self._boxes.values())) + sum(map(len, self._held.values()))
+        return items - sum(self._others.values())
 
     def room(self, link: int) -> int:
         """Return how many more messages of a connection are taken."""
         if self._limit is None:
             return _ANY
         box = self._boxes.get(link)
+        if box is None and self._held:
+            box = self._held.get(link)
         count = 0 if box is None else len(box) - self._others.get(link, 0)
         return max(self._limit - 1 - count, not count)
 
     def holds(self, link: int) -> bool:
         """Whether anything of a connection waits."""
-        return link in self._boxes
+        return link in self._boxes or link in self._held
+
+    def before(self, link: int, peer_id: PeerId) -> tuple[int, ...]:
+        """Return a peer's connections that have to be over, as told, before another."""
+        links = self._links.get(peer_id, ())
+        return links[: links.index(link)] if link in links else ()
 
     def put(self, item: Item[M]) -> None:
         """Add an item; for a message there must be room."""
@@ -139,6 +162,8 @@ class Inbox(Generic[M]):
             if link in self._ready:
                 return
             self._ready[link] = None
+        elif type(item) is Joined:
+            self._begin(link, item.remote.peer_id)
         self._box(link).append(item)
         if type(item) is not Message:
             self._others[link] = self._others.get(link, 0) + 1
@@ -166,27 +191,46 @@ class Inbox(Generic[M]):
 
     def purge(self, link: int) -> int:
         """Drop the messages of a connection that we end; return how many."""
-        box = self._boxes.get(link)
-        if box is None:
+        if not self.holds(link):
             return 0
-        kept = deque(item for item in box if type(item) is not Message)
-        if kept:
-            self._boxes[link] = kept
-        else:
+        box = self._box(link)
+        before = len(box)
+        kept = [item for item in box if type(item) is not Message]
+        box.clear()
+        box.extend(kept)
+        if not kept:
             del self._boxes[link]
-        return len(box) - len(kept)
+        return before - len(kept)
 
     def _box(self, link: int) -> deque[Item[M]]:
         box = self._boxes.get(link)
+        if box is None and self._held:
+            box = self._held.get(link)
         if box is None:
             box = self._boxes[link] = deque()
         return box
+
+    def _begin(self, link: int, peer_id: PeerId) -> None:
+        """Hold a connection back while the peer has another that is not over."""
+        before = self._links.get(peer_id, ())
+        self._links[peer_id] = (*before, link)
+        if before:
+            self._held[link] = deque()
+
+    def _end(self, peer_id: PeerId) -> None:
+        """Let the peer's next connection take part in the turns."""
+        links = self._links.pop(peer_id, ())[1:]
+        if links:
+            self._links[peer_id] = links
+            self._boxes[links[0]] = self._held.pop(links[0])
 
     def _forget(self, item: Item[M]) -> None:
         """Count down what is no message."""
         link = item.link
         if type(item) is Ready:
             del self._ready[link]
+        elif type(item) is Left:
+            self._end(item.peer_id)
         left = self._others[link] - 1
         if left:
             self._others[link] = left

@@ -298,8 +298,21 @@ class Reception(Generic[M, Meta]):
     def close(
         self, link: int, reason: Disconnection, now: float, deadline: float | None = None
     ) -> None:
-        """End a link: nothing of theirs is delivered any more."""
-        self.attempts[link].ours = True
+        """End a link: nothing of theirs is delivered any more.
+
+        Nor is what they said on connections before it, which are over.
+        """
+        attempt = self.attempts[link]
+        attempt.ours = True
+        self._silence(link, reason, now, deadline)
+        if attempt.told and attempt.peer is not None:
+            for before in self.inbox.before(link, attempt.peer.peer_id):
+                if before in self.attempts:  # else all that is left is that it is over
+                    self._silence(before, reason, now)
+
+    def _silence(
+        self, link: int, reason: Disconnection, now: float, deadline: float | None = None
+    ) -> None:
         self.inbox.purge(link)
         self.traffic.close(link, reason, now, deadline)
         self.attend(link, now)

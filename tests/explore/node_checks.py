@@ -181,9 +181,14 @@ def _faults_of_memory(host: Host) -> Iterator[str]:
     for what, links in kept.items():
         if stale := [link for link in links if link > 0 and link not in lines]:
             yield f"{what} still know of {stale}"
-    if stale := node._inbox._others.keys() - node._inbox._boxes.keys():
+    inbox = node._inbox
+    boxes = {**inbox._boxes, **inbox._held}
+    if stale := inbox._others.keys() - boxes.keys():
         yield f"the inbox's counts still know of {sorted(stale)}"
-    for link, box in node._inbox._boxes.items():
+    come = [link for links in inbox._links.values() for link in links]
+    if stale := [link for link in come if link not in lines and link not in boxes]:
+        yield f"the inbox still waits for the end of {stale}"
+    for link, box in boxes.items():
         # What is said behind Left, nobody would pull; before it, the link is kept.
         if link not in lines and [type(item) for item in box] != [Left]:
             yield f"the inbox still knows of {link}: {list(box)}"

@@ -21,7 +21,7 @@ from typing import Any, Final
 import attrs
 from explorer import slots_of
 
-_ATOMS: Final = (NoneType, bool, int, float, str, bytes, Enum, tuple)
+_ATOMS: Final = (NoneType, bool, int, float, str, bytes, Enum, tuple, frozenset)
 _CODE: Final = (BuiltinFunctionType, type)
 _DICTS: Final = (dict, OrderedDict)
 

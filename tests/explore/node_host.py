@@ -42,7 +42,7 @@ class Host:
     Attributes:
         node: the real one.
         closing: links whose `Close` waits to be carried out.
-        heard: for each link what its application was told last: "joined" or "left".
+        heard: for each link what its application was told last: who joined, or "left".
         deaf: links that we have ended while the application knew of them, each with the
             reason that it has to be told; None: any.
         wrong: what went wrong in a step, in words.
@@ -217,7 +217,9 @@ class Host:
         """Disconnect somebody."""
         peer_id = self.setting.peer_of(other)
         link = self.node.pool.by_peer(peer_id).link
-        self.deaf.setdefault(link, Reason.USER)
+        for each, attempt in self.node._reception.attempts.items():
+            if attempt.told and attempt.peer.peer_id == peer_id:
+                self.deaf.setdefault(each, Reason.USER if each == link else None)
         if not self.node.disconnect(peer_id, NOW, deadline=deadline):
             self.wrong += ("a peer that runs cannot be disconnected",)
 
@@ -281,23 +283,27 @@ class Host:
         """Pull one item, and check that it may come."""
         item = self.node.receive()
         link, before = item.link, self.heard.get(item.link)
+        joined = before not in (None, "left")
         match item:
-            case Joined():
-                fits, self.heard[link] = before is None, "joined"
+            case Joined(_, remote):
+                who = str(remote.peer_id)
+                fits, self.heard[link] = before is None, who
+                if list(self.heard.values()).count(who) > 1:
+                    self.wrong += (f"{link} joined before the last one left",)
             case Left(_, _, why):
-                fits, self.heard[link] = before == "joined", "left"
+                fits, self.heard[link] = joined, "left"
                 asked = self.deaf.get(link)
                 if asked is not None and why.reason is not asked:
                     self.wrong += (
                         f"{link} left for {why.reason.name}, not {asked.name}",
                     )
             case Message():
-                fits = before == "joined"
+                fits = joined
                 self.setting.met["a message"] += 1
                 if link in self.deaf:
                     self.wrong += (f"a message on {link} after our end of it",)
             case _:
-                fits = before == "joined"
+                fits = joined
         if not fits:
             self.wrong += (f"{type(item).__name__} on {link} after {before}",)
 

@@ -9,8 +9,9 @@ In every state of every world, for every node, on its own:
   points and peers are what the attempts make of them; a deadline is armed exactly for
   what is neither running nor over;
 - who is forgotten is forgotten by all parts; no command, fact or answer is left over;
-- the application is told Joined, then messages, then Left, once; after we disconnected or
-  banned somebody, or stopped, no message of theirs, and the reason is ours;
+- the application is told Joined, then messages, then Left, once, and of one peer's next
+  connection nothing before; after we disconnected or banned somebody, or stopped, no
+  message of theirs, and the reason is ours;
 - nobody who is banned is connected, nor about to be; who has stopped has no links;
 - a swap is going on exactly while its dial is.
 
@@ -399,6 +400,10 @@ def keeps_what_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Inbox, "purge", lambda self, link: 0)
 
 
+def tells_of_connections_as_they_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Inbox, "_begin", lambda self, link, peer_id: None)
+
+
 def bans_and_stays_connected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Steward, "_links_of", lambda self, peer_id, reason: [])
 
@@ -488,6 +493,7 @@ BROKEN: Final[dict[Callable[[pytest.MonkeyPatch], None], tuple[str, str, int]]] 
     ),
     counts_no_reservations: (_CHAIN, "more than may", 12),
     keeps_what_was_said: (_MESSAGES, "a message on 1 after our end of it", 14),
+    tells_of_connections_as_they_come: (_MESSAGES, "11 joined before the last one", 22),
     bans_and_stays_connected: ("two, bans and messages", "with a banned peer", 7),
     bans_only_who_runs: (_ADDRESSES, "DIALLING with a banned address", 2),
     keeps_a_point_requested: ("two, connections are lost", "is REQUESTED by 1", 2),

@@ -6,11 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tezos_p2p.fsm.inbox import Inbox, Item, Left, Message, Ready
+from tezos_p2p.fsm.inbox import Inbox, Item, Joined, Left, Message, Ready
+from tezos_p2p.spec.events import Remote
+from tezos_p2p.spec.hello import ConnectionMessage, ConnectionMetadata
 from tezos_p2p.spec.identity import PeerId
 from tezos_p2p.spec.reasons import Disconnection, Reason
+from tezos_p2p.spec.version import SANDBOX
 
 WHY = Disconnection(Reason.USER)
+VERSION = SANDBOX.announced
+HELLO = ConnectionMessage(9732, bytes(32), bytes(24), bytes(24), VERSION)
 
 
 def peer(link: int) -> PeerId:
@@ -19,6 +24,10 @@ def peer(link: int) -> PeerId:
 
 def said(link: int, text: str) -> Message[str]:
     return Message(link, peer(link), text)
+
+
+def came(link: int, who: int) -> Joined:
+    return Joined(link, Remote(peer(who), HELLO, ConnectionMetadata()), VERSION)
 
 
 def pulled(inbox: Inbox[str]) -> list[Item[str]]:
@@ -125,3 +134,83 @@ def test_messages_put_together_are_those_put_one_by_one() -> None:
     pulled = [one.next() for _ in range(6)]
     assert pulled == [other.next() for _ in range(6)]
     assert pulled[-1] is None
+
+
+def test_a_peers_next_connection_waits_until_it_was_told_that_the_last_is_over() -> None:
+    inbox = Inbox[str](3)
+    for link in (1, 2, 3):
+        inbox.put(came(link, who=7))
+        inbox.put(Message(link, peer(7), "a"))
+        assert inbox.holds(link)
+        assert inbox.room(link) == 1
+    inbox.put(came(4, who=8))
+    assert (len(inbox), inbox.waiting) == (2, 3)
+    assert inbox.before(1, peer(7)) == inbox.before(4, peer(8)) == ()
+    assert inbox.before(3, peer(7)) == (1, 2)
+    assert inbox.before(5, peer(7)) == inbox.before(5, peer(9)) == ()
+    assert [item.link for item in pulled(inbox)] == [1, 4, 1]
+    assert inbox.next() is None  # it is to be told that 1 is over
+    inbox.put(Message(1, peer(7), "b"))  # that was not decoded yet
+    inbox.put(Left(1, peer(7), WHY))
+    assert [item.link for item in pulled(inbox)] == [1, 1, 2, 2]
+    inbox.put(Message(2, peer(7), "c"))
+    assert inbox.purge(2) == 1
+    assert inbox.purge(3) == 1
+    inbox.put(Ready(3, peer(7)))
+    inbox.put(Left(2, peer(7), WHY))
+    found = [(item.link, type(item)) for item in pulled(inbox)]
+    assert found == [(2, Left), (3, Joined), (3, Ready)]
+    inbox.put(Left(3, peer(7), WHY))
+    inbox.put(Left(4, peer(8), WHY))
+    pulled(inbox)
+    assert not inbox._links
+    assert not inbox._held
+    assert not inbox._others
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), max_size=60))
+def test_each_peer_is_told_in_order_however_often_it_comes(
+    steps: list[tuple[int, int]],
+) -> None:
+    """As a node does: who has left is told when all else of that link was pulled."""
+    inbox, number = Inbox[str](4), 0
+    said: dict[int, list[str]] = {who: [] for who in range(3)}
+    links: dict[int, list[int]] = {who: [] for who in range(3)}
+    heard: dict[int, list[str]] = {who: [] for who in range(3)}
+
+    def pull() -> bool:
+        for mine in links.values():
+            over = mine[:-1]  # but the last of each peer
+            for link in over:
+                if not inbox.holds(link) and link not in told:
+                    inbox.put(Left(link, peer(owner[link]), WHY))
+                    told.add(link)
+        item = inbox.next()
+        if item is not None:
+            what = item.message if isinstance(item, Message) else type(item).__name__
+            heard[owner[item.link]].append(f"{item.link} {what}")
+        return item is not None
+
+    owner: dict[int, int] = {}
+    told: set[int] = set()
+    for who, what in steps:
+        mine = links[who]
+        if what < 3 or not mine:
+            number += 1
+            if mine:
+                said[who].append(f"{mine[-1]} Left")
+            mine.append(number)
+            owner[number] = who
+            inbox.put(came(number, who))
+            said[who].append(f"{number} Joined")
+        elif what < 7:
+            if inbox.room(mine[-1]):
+                inbox.put_all(mine[-1], peer(who), [str(what)])
+                said[who].append(f"{mine[-1]} {what}")
+        else:
+            pull()
+        assert inbox.waiting <= 3 * number
+    while pull():
+        pass
+    assert heard == said
+    assert len(inbox) == inbox.waiting == 0

@@ -6,12 +6,14 @@ import errno
 
 import attrs
 import pytest
-from nodes import SMALL, Sim, identity, node, pair, point
+from nodes import CODEC, SMALL, Sim, identity, node, pair, point
 
 from tezos_p2p.fsm.commands import Close, Write
+from tezos_p2p.fsm.connection import Connection
 from tezos_p2p.fsm.inbox import Left, Message
 from tezos_p2p.fsm.machine import LocalProtocolError
 from tezos_p2p.fsm.policy import Treatment
+from tezos_p2p.spec.events import Authenticated
 from tezos_p2p.spec.pool_events import PeerEventKind
 from tezos_p2p.spec.reasons import Disconnection, Reason
 from tezos_p2p.spec.version import SANDBOX
@@ -254,6 +256,147 @@ def test_coming_and_going_while_nobody_pulls_takes_places_and_no_more():
     names = pull(hub)
     assert names.count("Joined") == names.count("Left") == SMALL.max_connections
     assert hub.node._reception.places.untold == 0
+
+
+def come_again(sim, us, other, *sayings):
+    """Have a peer connect, say something and leave, for each; the last one stays."""
+    for number, saying in enumerate(sayings):
+        if number:
+            sim.do(other, lambda it: it.disconnect(US, sim.now))
+            sim.run(0.5)
+        sim.do(other, lambda it: it.connect(point(0), sim.now))
+        sim.run(0.5)
+        for each in saying:
+            sim.do(other, lambda it, each=each: it.send(US, each, sim.now))
+        sim.run(0.5)
+    assert us.node.pool.active == 1
+
+
+def reading(limits=IDLE):
+    """Return a network, a node whose application does not pull, and a peer."""
+    sim = Sim(1)
+    us = sim.add(point(0), node(0, limits=limits), keeps=True)
+    us.pulls = False
+    return sim, us, sim.add(point(1), node(1, limits=IDLE))
+
+
+def pull_all(host):
+    return list(iter(host.node.receive, None))
+
+
+def story(items):
+    return [getattr(item, "message", type(item).__name__) for item in items]
+
+
+@pytest.mark.parametrize("pulled", [0, 1, 2, 3, 4])
+def test_who_comes_again_is_told_of_behind_all_that_was_before(pulled):
+    sim, us, other = reading()
+    come_again(sim, us, other, [b"a", b"b"], [], [b"c", b"d"], [b"e"])
+    found = [us.node.receive() for _ in range(pulled)]
+    sim.do(other, lambda it: it.send(US, b"f", sim.now))
+    sim.run(0.5)
+    found += pull_all(us)
+    told = ["Joined", b"a", b"b", "Left", "Joined", "Left", "Joined", b"c", b"d", "Left"]
+    assert story(found) == [*told, "Joined", b"e", b"f"]
+    links = [item.link for item in found]
+    assert links == sorted(links)
+    assert us.node._reception.places.untold == 0
+
+
+def test_who_waits_for_its_last_connection_to_be_over_holds_nobody_up():
+    sim, us, other = reading()
+    come_again(sim, us, other, [b"a"] * 3, [b"b"] * 3)
+    third = sim.add(point(2), node(2, limits=IDLE))
+    sim.do(third, lambda it: it.connect(point(0), sim.now))
+    sim.run(0.5)
+    for _ in range(2):
+        sim.do(third, lambda it: it.send(US, b"c", sim.now))
+    sim.run(0.5)
+    found = [us.node.receive() for _ in range(6)]
+    assert story(found) == ["Joined", "Joined", b"a", b"c", b"a", b"c"]
+
+
+def test_what_waits_for_the_last_connection_to_be_over_is_bounded_and_all_comes():
+    limits = attrs.evolve(
+        IDLE, incoming_app_message_queue_size=3, incoming_message_queue_size=20_000
+    )
+    sim, us, other = reading(limits)
+    said = [bytes([number]) * 3000 for number in range(30)]
+    come_again(sim, us, other, [b"a"], said)
+    (link,) = us.node.pool.running
+    assert us.node._inbox.waiting == 3  # and 2 of them of the connection that lives
+    assert us.node._reception.connection(link).undelivered < 20_000
+    assert us.node.read_allowance(link, sim.now) == 0
+    us.pulls = True
+    sim.do(us, lambda it: None)
+    sim.run(1.0)
+    assert story(us.items) == ["Joined", b"a", "Left", "Joined", *said]
+
+
+def test_what_is_still_decoded_of_a_lost_connection_comes_before_the_next():
+    sim, us, other = reading()
+    come_again(sim, us, other, [b"a"])
+    (link,) = us.node.pool.running
+    # More than one call decodes; the socket is lost, and the peer back, before the rest.
+    far = other.node._reception.connection(*other.node.pool.running)
+    for _ in range(4000):
+        far.send(b"b")
+    us.node.receive_data(link, b"".join(far.pieces_to_send(1 << 18)), sim.now)
+    assert us.node._reception.connection(link).stalled
+    us.node.link_lost(link, errno.ECONNRESET, sim.now)
+    assert us.node.pool.active == 0
+    again = us.node.accept(point(1), sim.now)
+    introduce(us.node, again, sim.now)
+    found = pull_all(us)
+    assert us.node.pool.active == 1
+    assert {item.link for item in found} == {link}
+    for _ in range(100):
+        us.node.handle_timeout(sim.now)
+        found += pull_all(us)
+    assert story(found) == ["Joined", b"a", *[b"b"] * 4000, "Left", "Joined"]
+
+
+@pytest.mark.parametrize("by", ["disconnect", "ban"])
+def test_after_our_disconnect_nothing_of_an_earlier_connection_is_delivered(by):
+    sim, us, other = reading()
+    come_again(sim, us, other, [b"a"] * 3, [], [b"b"] * 3)
+    assert us.node.receive().link == 1
+    if by == "ban":
+        us.node.govern(lambda it: it.ban_peer(THEM), sim.now)
+    else:
+        assert us.node.disconnect(THEM, sim.now)
+    found = pull_all(us)
+    assert story(found) == ["Left", "Joined", "Left", "Joined", "Left"]
+    assert us.node._reception.places.untold == 0
+
+
+def test_who_began_first_and_came_last_is_disconnected_with_what_was_before():
+    sim, us, other = reading()
+    slow = us.node.accept(point(1), sim.now)  # its handshake waits
+    come_again(sim, us, other, [b"a"] * 3)
+    us.node.receive()
+    sim.do(other, lambda it: it.disconnect(US, sim.now))
+    sim.run(0.5)
+    introduce(us.node, slow, sim.now)
+    assert us.node.pool.by_peer(THEM).link == slow
+    us.node.govern(lambda it: it.ban_peer(THEM), sim.now)
+    found = pull_all(us)
+    assert story(found) == ["Left", "Joined", "Left"]
+    assert [item.link for item in found] == [2, slow, slow]
+
+
+def introduce(us, link, now):
+    """Go through the handshake of an incoming link, as the peer."""
+    far = Connection(node(1, limits=IDLE)._local, CODEC, incoming=False)
+    far.start(now)
+    for _ in range(3):
+        if data := us.data_to_send(link, 1 << 16, now):
+            far.receive_data(data, now)
+        while (event := far.next_event()) is not None:
+            if isinstance(event, Authenticated):
+                far.admit(now)
+        if data := far.data_to_send():
+            us.receive_data(link, data, now)
 
 
 def test_a_cap_that_is_lifted_frees_who_waited_for_it():

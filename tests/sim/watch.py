@@ -9,8 +9,9 @@ ends                    each link ends once, with one reason that is counted; it
 peers                   one running connection of each; nobody runs who is banned
 places                  never above the ceiling, whoever arrives at the same moment
 deliveries              who has come is told before what they say, and that they left
-                        once, last; nothing is delivered of who was disconnected or
-                        banned, from that very step on
+                        once, last, before anything of their next connection; nothing
+                        is delivered of who was disconnected or banned, from that very
+                        step on
 containers              inbox, queues, timers, talks, tables, rations: each its bound
 ======================  ================================================================
 
@@ -31,6 +32,7 @@ from tezos_p2p.fsm.lifecycle import State as Stage
 from tezos_p2p.fsm.node import Node
 from tezos_p2p.fsm.pool import EVENTS_MAX
 from tezos_p2p.io.simulated import Host, Network, _End
+from tezos_p2p.spec.identity import PeerId
 from tezos_p2p.spec.point import Point
 from tezos_p2p.spec.reasons import Reason
 
@@ -117,7 +119,12 @@ def check_containers(node: SimNode) -> None:
     # The inbox: so many messages of each, and who has come, has left, has room.
     most = limits.incoming_app_message_queue_size
     inbox = node._inbox
-    for link, box in inbox._boxes.items():
+    assert not inbox._held.keys() & inbox._boxes.keys()
+    # Who waits for his last connection to be over has come, and takes a place.
+    held = [link for links in inbox._links.values() for link in links[1:]]
+    assert sorted(held) == sorted(inbox._held)
+    assert len(inbox._links) + len(held) <= 2 * limits.max_connections
+    for link, box in (*inbox._boxes.items(), *inbox._held.items()):
         others = sum(type(item) is not Message for item in box)
         assert others == inbox._others.get(link, 0) <= 3, (link, box)
         assert most is None or len(box) - others <= max(1, most - 1), (link, box)
@@ -154,21 +161,22 @@ class Told(list[Any]):
     """What an application pulls, looked at item by item; kept if it keeps it.
 
     Attributes:
-        come: links whose peers have come and not left, for the application.
+        come: links whose peers have come and not left, for the application, and who.
         silent: links of which nothing may be delivered any more.
     """
 
     def __init__(self, node: SimNode, keeps: bool) -> None:
         super().__init__()
         self.node, self.keeps = node, keeps
-        self.come: set[int] = set()
+        self.come: dict[int, PeerId] = {}
         self.silent: set[int] = set()
 
     def append(self, item: Any) -> None:
         link = item.link
         if type(item) is Joined:
             assert link not in self.come, f"{link} has come twice"
-            self.come.add(link)
+            assert item.remote.peer_id not in self.come.values(), f"{item}: is here"
+            self.come[link] = item.remote.peer_id
         else:
             assert link in self.come, f"nobody has come on {link}, or has left: {item}"
         if type(item) is Message:
@@ -176,7 +184,7 @@ class Told(list[Any]):
             assert not self.node.acl.is_peer_blacklisted(item.peer_id), item
         elif type(item) is Left:
             assert isinstance(item.disconnection.reason, Reason)
-            self.come.remove(link)
+            del self.come[link]
             self.silent.discard(link)
         if self.keeps:
             super().append(item)
