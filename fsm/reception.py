@@ -53,26 +53,17 @@ from .announced import Announced
 from .chosen import Chosen
 from .connection import Connection
 from .diversity import Diversity
+from .door import Door
 from .facts import Begun, Fact, Heard, Over, Taught
 from .inbox import Inbox, Joined, Left, Ready
 from .local import Local
 from .pool import Pool, Running
-from .prefix import Prefix
-from .ration import Counts, Ration
-from .scope import Scope, scope_of
 from .settings import Settings
 from .tally import PHASE_AFTER, Phase, Tally
 from .traffic import Traffic
 
 M = TypeVar("M")
 Meta = TypeVar("Meta")
-
-#: Accepts per second and in one go from one prefix, and prefixes that are remembered.
-ACCEPT_RATE: Final = 2.0
-ACCEPT_BURST: Final = 20
-ACCEPT_PREFIXES: Final = 4096
-#: One prefix may hold so great a part of the handshakes in progress.
-PREFIX_SHARE: Final = 4
 
 
 @attrs.define(eq=False)
@@ -114,10 +105,9 @@ class Reception(Generic[M, Meta]):
     tally: Tally = attrs.field(factory=Tally, init=False)
     places: Places = attrs.field(init=False)
     facts: deque[Fact[Meta]] = attrs.field(factory=deque[Fact[Meta]], init=False)
-    _pending: Counts[Prefix] = attrs.field(init=False)
+    _door: Door = attrs.field(init=False)
     chosen: Chosen = attrs.field(init=False)
     _announced: Announced = attrs.field(init=False)
-    _accepts: Ration[Prefix] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """Make the parts."""
@@ -125,10 +115,9 @@ class Reception(Generic[M, Meta]):
         self.inbox = Inbox(limits.incoming_app_message_queue_size)
         self.events = self.pool.events
         self.places = Places(runner=self._local.runner)
-        self._pending = Counts(limits.max_incoming_connections)
+        self._door = Door(self.acl, limits.max_incoming_connections)
         self.chosen = Chosen(self.pool, self.acl, self._settings.discovers)
         self._announced = Announced(self.pool)
-        self._accepts = Ration(ACCEPT_RATE, ACCEPT_BURST, ACCEPT_PREFIXES)
 
     def next_fact(self) -> Fact[Meta] | None:
         """Return the oldest fact that the node was not told yet, or None."""
@@ -168,10 +157,13 @@ class Reception(Generic[M, Meta]):
     def arrive(self, remote: Point, now: float) -> int | None:
         """Take in an incoming connection; return the link, or None: close it unheard."""
         self.events.append(told.IncomingConnection(remote))
-        refused = self._refuse_unheard(remote, now)
-        if refused is not None:
-            self.tally.ended(refused)
+        verdict = self._door.knock(remote.address, now)
+        if isinstance(verdict, Reason):
+            self.tally.ended(verdict)
             return None
+        if verdict is not None:
+            crowded = Disconnection(Reason.INCOMING_CONNECTION_TOO_MANY)
+            self.close(verdict, crowded, now)
         connection = Connection(self._local, self._codec, incoming=True)
         deadline = now + self._local.limits.authentication_timeout
         link = self.traffic.arrive(connection, now, deadline)
@@ -179,7 +171,7 @@ class Reception(Generic[M, Meta]):
             link, True, remote, self.pool, self.places, now
         )
         attempt.arrive()
-        self._pending.add(self.acl.holder_of(remote.address), link)
+        self._door.sit(link, remote.address)
         self.attend(link, now)
         return link
 
@@ -189,26 +181,6 @@ class Reception(Generic[M, Meta]):
             self.attempts[link].made()
             self.tally.step(self.attempts[link], Phase.DIAL, now)
             self.attend(link, now)
-
-    def _refuse_unheard(self, remote: Point, now: float) -> Reason | None:
-        """Return why an incoming connection is not even heard, or None."""
-        address, limits = remote.address, self._local.limits
-        if self.acl.is_banned(address, now):
-            return Reason.INCOMING_CONNECTION_BANNED
-        prefix = self.acl.holder_of(address)
-        most = limits.max_incoming_connections
-        if not (self.acl.is_exempt(address) or scope_of(address) is Scope.LOOPBACK):
-            if not self._accepts.take(prefix, now):
-                return Reason.INCOMING_CONNECTION_TOO_MANY
-            if self._pending.count(prefix) >= max(1, most // PREFIX_SHARE):
-                return Reason.INCOMING_CONNECTION_TOO_MANY
-        if self._pending.full:
-            victim = self._pending.yielding_to(prefix)
-            if victim is None:
-                return Reason.INCOMING_CONNECTION_TOO_MANY
-            why = Disconnection(Reason.INCOMING_CONNECTION_TOO_MANY)
-            self.close(victim, why, now)
-        return None
 
     # -- one link ----------------------------------------------------------------------
 
@@ -300,9 +272,12 @@ class Reception(Generic[M, Meta]):
     ) -> None:
         """End a link: nothing of theirs is delivered any more.
 
-        Nor is what they said on connections before it, which are over.
+        Nor is what they said on connections before it, which are over.  Harmless if it
+        has gone with another of that peer.
         """
-        attempt = self.attempts[link]
+        attempt = self.attempts.get(link)
+        if attempt is None:
+            return
         attempt.ours = True
         self._silence(link, reason, now, deadline)
         if attempt.told and attempt.peer is not None:
@@ -411,7 +386,7 @@ class Reception(Generic[M, Meta]):
         )
         attempt.run(running, now)
         attempt.told = True
-        self._pending.remove(attempt.link)
+        self._door.rise(attempt.link)
         self.inbox.put(Joined(attempt.link, event.remote, event.version))
         self.events.append(telling.established(running))
         self.facts.append(Begun(attempt, running))
@@ -423,7 +398,7 @@ class Reception(Generic[M, Meta]):
             self._condemn(attempt, why, now)
         attempt.leave(now)
         self.tally.ended(why.reason)
-        self._pending.remove(attempt.link)
+        self._door.rise(attempt.link)
         self.facts.append(Over(attempt, before is State.RUNNING, why))
         if before is State.RUNNING:
             attempt.farewell = why

@@ -212,7 +212,7 @@ class Door:
         self.give_back(self.decided.pop())
         drained(self.node, self.now)
         assert len(reception.attempts) == reception.places.reserved == 0
-        assert reception.places.incoming == len(reception._pending) == 0
+        assert reception.places.incoming == len(reception._door) == 0
         refused = (
             Reason.AUTHENTICATION_REJECTED if self.refuses else Reason.ACK_READ_ERROR
         )

@@ -47,8 +47,8 @@ def _faults_of_counts(host: Host) -> Iterator[str]:
         yield f"{pool.active} run, {places.reserved} are reserved: more than may"
     attempts = reception.attempts.values()
     coming = [it for it in attempts if it.incoming and it.state in _PENDING]
-    if not places.incoming == len(coming) == len(reception._pending):
-        seats = f"{places.incoming} and {len(reception._pending)}"
+    if not places.incoming == len(coming) == len(reception._door):
+        seats = f"{places.incoming} and {len(reception._door)}"
         yield f"{seats} seats are taken by {len(coming)} links"
     accepted = [it for it in coming if it.state is State.ACCEPTED]
     if places.coming != len(accepted):
@@ -172,7 +172,7 @@ def _faults_of_memory(host: Host) -> Iterator[str]:
     kept = {
         "the pool": node.pool.running,
         "the timers": node._traffic.timers._armed,
-        "the seats": node._reception._pending._key_of,
+        "the seats": node._reception._door.seats._key_of,
         "the talks": node._answerer._talks,
         "the talks' timers": node._answerer._timers._armed,
         "the swaps": node._answerer.swaps._steered,

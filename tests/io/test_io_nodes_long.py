@@ -126,7 +126,7 @@ def vitals(node: Any) -> Vitals:
         core.pool.running,
         core._traffic.lines,
         core._reception.attempts,
-        core._reception._pending,
+        core._reception._door,
         core._inbox,
         driver._wires,
     )
@@ -565,7 +565,7 @@ class Victim:
         if order == "heard":
             return self.heard, time.monotonic()
         if order == "seats":
-            return len(self.node.core._reception._pending)
+            return len(self.node.core._reception._door)
         if order == "alone":
             return self.is_left_alone, descriptors_of()
         return vitals(self.node)

@@ -12,8 +12,8 @@ from nodes import Sim, actives, identity, node, point
 from scenes import IDLE, idle_nodes, limits
 
 from tezos_p2p.fsm.commands import Close, Dial, Read, Write
+from tezos_p2p.fsm.door import ACCEPT_BURST
 from tezos_p2p.fsm.point import Backoff, State
-from tezos_p2p.fsm.reception import ACCEPT_BURST
 
 HOUR = 3600.0
 #: Rounds of commands and timers that follow a leap at most: nothing spins.

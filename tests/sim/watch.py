@@ -92,7 +92,7 @@ def check_links(node: SimNode, unheard: int | None = None) -> None:
     assert count[State.ACCEPTED] == places.reserved
     assert pool.active + places.reserved <= limits.max_connections
     assert (untold, reserved) == (places.untold, places.coming)
-    assert coming == places.incoming == len(reception._pending)
+    assert coming == places.incoming == len(reception._door)
     assert coming <= limits.max_incoming_connections
     if unheard is not None:
         over = node._traffic._next_link - 1
@@ -236,7 +236,7 @@ class Watch:
         assert len(reception.attempts) == len(node._traffic.lines)
         assert len(pool._by_peer) == len(pool.running)
         assert len(pool.running) + places.reserved <= limits.max_connections
-        assert len(reception._pending) == places.incoming
+        assert len(reception._door) == places.incoming
         assert places.incoming <= limits.max_incoming_connections
         assert not node._traffic.commands
         assert not reception.facts
