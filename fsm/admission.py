@@ -21,7 +21,9 @@ counted with those reserved, so that arrivals at the same moment cannot exceed a
 
 1.  not a banned peer, nor another than the one expected at the point: closed, no nack;
 2.  our network and a common version: else a nack that says which is missing;
-3.  incoming below the threshold for connections, outgoing below the most: else a nack;
+3.  below the threshold for connections, whoever has dialled, or one more would have
+    maintenance trim many; a swap, which gives a place back at once, below the most: else
+    a nack;
 4.  in private mode only who is trusted, by point or by peer: else closed, no nack;
 5.  nobody whose point or peer is accepted or running already, nor, incoming, whose point
     is being dialled: else a nack.
@@ -265,8 +267,8 @@ class Rules:
     """What a node asks of whom it admits.
 
     Attributes:
-        threshold: connections from which incoming ones are refused.
-        most: connections from which all are.
+        threshold: connections from which others are refused, whoever has dialled.
+        most: connections from which swaps are, and nobody is dialled.
         private_mode: whether only the trusted are admitted.
     """
 
@@ -295,7 +297,8 @@ def refusal(
         incoming: whether the other side dialled.
         candidate: who it is, banned and wrong peers aside.
         agreement: the versions to use, or what is missing.
-        places: connections that run or are reserved.
+        places: connections that run or are reserved; if it is a swap, fewer by what it
+            may exceed the threshold.
 
     Returns:
         A motive to tell them in a nack; a reason to close without a nack; or None.
@@ -303,7 +306,7 @@ def refusal(
     point, peer = candidate.point, candidate.peer
     if isinstance(agreement, Motive):
         return agreement
-    if places >= (rules.threshold if incoming else rules.most):
+    if places >= rules.threshold:
         return Motive.TOO_MANY_CONNECTIONS
     trusted = peer.trusted or (point is not None and point.trusted)
     if rules.private_mode and not trusted:

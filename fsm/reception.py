@@ -339,7 +339,7 @@ class Reception(Generic[M, Meta]):
             attempt.incoming,
             candidate,
             event.agreement,
-            self._places_for(attempt.incoming, candidate),
+            self._places_for(attempt, candidate),
         )
         if isinstance(verdict, Motive):
             remote_point = attempt.remote_point
@@ -355,10 +355,12 @@ class Reception(Generic[M, Meta]):
             attempt.accept(candidate)
             connection.admit(now)
 
-    def _places_for(self, incoming: bool, candidate: Candidate[Meta]) -> int:
+    def _places_for(self, attempt: Attempt[Meta], candidate: Candidate[Meta]) -> int:
         """Return how many places are taken; the last ones are not for the incoming."""
         taken = self.places.taken(self.pool.active)
-        if self._diversity is None or not incoming:
+        if attempt.swaps:
+            return taken - (self._rules.most - self._rules.threshold)
+        if self._diversity is None or not attempt.incoming:
             return taken
         point = candidate.point
         trusted = candidate.peer.trusted or (point is not None and point.trusted)

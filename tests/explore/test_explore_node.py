@@ -50,6 +50,7 @@ from tezos_p2p.fsm import point as points
 from tezos_p2p.fsm import reception, steward, worker
 from tezos_p2p.fsm import swap as swaps
 from tezos_p2p.fsm.acl import Acl
+from tezos_p2p.fsm.admission import Places
 from tezos_p2p.fsm.answerer import Answerer
 from tezos_p2p.fsm.inbox import Inbox, Left, Message, Ready
 from tezos_p2p.fsm.lifecycle import State as Stage
@@ -390,10 +391,7 @@ def admits_whoever_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def counts_no_reservations(monkeypatch: pytest.MonkeyPatch) -> None:
-    def taken(self: Any) -> int:
-        return int(self.pool.active)
-
-    monkeypatch.setattr(Reception, "_taken", taken)
+    monkeypatch.setattr(Places, "taken", lambda self, active: active)
 
 
 def keeps_what_was_said(monkeypatch: pytest.MonkeyPatch) -> None:

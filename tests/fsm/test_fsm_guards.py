@@ -94,11 +94,9 @@ def takes_peer(who: Candidate[float]) -> None:
     who.peer.accept(9, ConnectionId(home(9).address, None), 0.0)
 
 
-@pytest.mark.parametrize(
-    ("incoming", "places", "full"),
-    [(True, 2, False), (True, 3, True), (False, 4, False), (False, 5, True)],
-)
-def test_the_incoming_are_refused_at_the_threshold_and_others_at_the_most(
+@pytest.mark.parametrize("incoming", [True, False])
+@pytest.mark.parametrize(("places", "full"), [(2, False), (3, True)])
+def test_whoever_has_dialled_is_refused_at_the_threshold(
     incoming: bool, places: int, full: bool
 ) -> None:
     verdict = refusal(OPEN, incoming, candidate(), VERSION, places)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -67,6 +68,17 @@ def neighbours(sim: Sim, host: SimHost) -> set[int]:
     """Return the numbers of the nodes that a node is connected to."""
     numbers = {identity(n).peer_id: n for n in range(len(sim.hosts))}
     return {numbers[it.peer.peer_id] for it in host.node.pool.running.values()}
+
+
+def overfill(sim: Sim, host: SimHost, numbers: Iterable[int]) -> None:
+    """Have a node dial others, also beyond its threshold, where it admits nobody else."""
+    reception = host.node._reception
+    usual = reception._rules
+    reception._rules = attrs.evolve(usual, threshold=usual.most)
+    for number in numbers:
+        assert isinstance(dial(sim, host, number), int)
+    sim.run(1.0)
+    reception._rules = usual
 
 
 def idle_nodes(sim: Sim, numbers: range, **settings: Any) -> list[SimHost]:

@@ -7,7 +7,7 @@ import errno
 import attrs
 import pytest
 from nodes import Sim, identity, node, pair, point
-from scenes import IDLE, dial, idle_nodes, limits, part, put, told
+from scenes import IDLE, dial, idle_nodes, limits, overfill, part, put, told
 
 from tezos_p2p.fsm.inbox import Left
 from tezos_p2p.spec.asides import (
@@ -217,9 +217,8 @@ def test_a_run_because_of_the_time_says_how_long_it_was_and_how_many_there_were(
     host = sim.add(point(0), node(0, limits=own))
     sim.run(1.0)
     assert [it.motive for it in of(host, MaintenanceStarted)] == ["activation"]
-    for number in range(1, 10):  # more than may stay, and fewer than begin a run
-        dial(sim, host, number)
-    sim.run(2.0)
+    # More than may stay, and fewer than begin a run.
+    overfill(sim, host, range(1, 10))
     assert of(host, MaintenanceStarted, TooManyConnections) == []
     sim.run(20.0)
     began, many, ended = of(

@@ -7,7 +7,19 @@ import itertools
 import attrs
 import pytest
 from nodes import Sim, identity, node, point
-from scenes import IDLE, Bad, dial, idle_nodes, kinds, limits, neighbours, part, put, told
+from scenes import (
+    IDLE,
+    Bad,
+    dial,
+    idle_nodes,
+    kinds,
+    limits,
+    neighbours,
+    overfill,
+    part,
+    put,
+    told,
+)
 
 from tezos_p2p.fsm.admission import State
 from tezos_p2p.fsm.machine import LocalProtocolError
@@ -60,15 +72,30 @@ def neighbours_of(host):
 
 def test_reaching_the_most_starts_a_run_without_the_timer():
     sim, target = crowd(limits(0, 4, 10), 12, knows=False)
-    for number in range(1, 10):
-        dial(sim, target, number)
-    sim.run(2.0)
+    overfill(sim, target, range(1, 10))
     assert target.node.pool.active == 9  # above the threshold, but not at the most
     assert kinds(target).count(TooManyConnections) == 0
-    dial(sim, target, 10)
+    overfill(sim, target, [10])
     sim.run(2.0)
     assert TooManyConnections in kinds(target)
     assert target.node.pool.active == 6
+
+
+def test_a_dial_that_is_one_too_many_is_refused_and_nobody_trimmed_for_it():
+    own = limits(0, 4, 10, maintenance_idle_time=60.0)
+    sim, target = crowd(own, 12, knows=False)
+    sim.run(1.0)
+    for number in range(1, 9):
+        dial(sim, target, number)
+    sim.run(2.0)
+    assert neighbours_of(target) == set(range(1, 9))
+    assert isinstance(dial(sim, target, 9), int)
+    dial(sim, sim.hosts[9], 0)
+    sim.run(180.0)
+    assert neighbours_of(target) == set(range(1, 9))
+    assert TooManyConnections not in kinds(target)
+    reason = Reason.AUTHENTICATION_REJECTED
+    assert target.node.refused == {reason: 2}
 
 
 def test_one_of_forty_two_that_wants_many_makes_up_for_one_below_the_least():
@@ -101,9 +128,7 @@ def test_a_further_client_insists_until_the_target_has_trimmed_itself():
     bounds = target.node.maintenance.bounds
     sim.run(1.0)
     kinds(target)
-    for number in range(1, 36):
-        assert isinstance(dial(sim, target, number), int)
-    sim.run(2.0)
+    overfill(sim, target, range(1, 36))
     assert target.node.pool.active == 35 > bounds.max_threshold
     # Nobody is too many yet, and the client is refused as often as it comes.
     client = sim.hosts[39]
@@ -113,8 +138,7 @@ def test_a_further_client_insists_until_the_target_has_trimmed_itself():
         sim.run(1.0)
     assert client.node.refused == {Reason.AUTHENTICATION_REJECTED_BY_PEER: 5}
     assert TooManyConnections not in kinds(target)
-    dial(sim, target, 36)
-    sim.run(1.0)
+    overfill(sim, target, [36])
     assert TooManyConnections in kinds(target)
     assert target.node.pool.active == bounds.max_target
     dial(sim, client, 0)
@@ -158,9 +182,7 @@ def test_the_timer_begins_anew_with_each_run():
 )
 def test_a_run_acts_beyond_the_thresholds_and_not_at_them(active, event, after):
     sim, target = crowd(ROOMY, 20, knows=False)
-    for number in range(1, 12):
-        dial(sim, target, number)
-    sim.run(1.0)
+    overfill(sim, target, range(1, 12))
     for number in range(active + 1, 12):
         part(sim, target, number)
     told(target)
@@ -398,8 +420,7 @@ def private_crowd(trusted, others):
     sim.run(1.0)
     everybody = range(1, trusted + others + 1)
     idle_nodes(sim, everybody, private_mode=True, trusted=(0,))
-    for number in everybody:
-        dial(sim, target, number)
+    overfill(sim, target, everybody)
     return sim, target
 
 
@@ -423,8 +444,7 @@ def test_nothing_spins_when_all_that_is_too_much_is_spared():
 def test_whom_trimming_drops_differs_from_node_to_node():
     def spared(seed):
         sim, target = crowd(limits(0, 4, 10), 12, knows=False, seed=seed)
-        for number in range(1, 11):
-            dial(sim, target, number)
+        overfill(sim, target, range(1, 11))
         sim.run(3.0)
         return frozenset(neighbours_of(target))
 

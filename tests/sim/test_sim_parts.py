@@ -8,6 +8,7 @@ import struct
 import attrs
 import pytest
 from nodes import SMALL, Sim, actives, identity, network, node, pair, point
+from scenes import overfill
 
 from tezos_p2p.fsm.admission import State
 from tezos_p2p.fsm.commands import Dial, Write
@@ -218,12 +219,7 @@ def test_too_many_are_trimmed_to_the_target_exactly():
     hub = sim.add(point(0), node(0))
     for number in range(1, 8):
         sim.add(point(number), node(number, limits=IDLE))
-        sim.do(hub, lambda it, to=number: it.connect(point(to), sim.now))
-    sim.run(0.1)
-    seen = 0
-    while hub.node.maintenance.state.name != "TRIMMING" and seen < 100:
-        sim.run(0.01)
-        seen += 1
+    overfill(sim, hub, range(1, 8))
     sim.run(2.0)
     assert TooManyConnections in map(type, events(hub))
     assert hub.node.pool.active == hub.node.maintenance.bounds.max_target
