@@ -38,6 +38,8 @@ from .ends import (
     Ends,
     Options,
     question,
+    shown,
+    shown_connection,
     split,
     unreached,
 )
@@ -84,6 +86,10 @@ class Connection(Generic[M]):
         #: Called first of all whenever something happens; the listener's.
         self.on_wake: Callable[[Connection[M]], object] | None = None
         driver.adopt(link, self._wake)
+
+    def __repr__(self) -> str:
+        """Show the other end, and how it stands."""
+        return shown_connection(self, self._point, self._machine)
 
     @property
     def point(self) -> Point:
@@ -303,6 +309,11 @@ class Listener(Generic[M]):
         self._arrived: deque[Connection[M]] = deque()
         self._waiters: list[asyncio.Future[None]] = []
         driver.open_door(door, self._on_accept)
+
+    def __repr__(self) -> str:
+        """Show where it listens, and how it stands."""
+        state = "closed" if self.closed else "listening"
+        return shown(self, self.point, f"{state}, {len(self._arrived)} waiting")
 
     async def accept(self) -> Connection[M]:
         """Return the next established connection.

@@ -41,6 +41,8 @@ from .ends import (
     Ends,
     Options,
     question,
+    shown,
+    shown_connection,
     split,
     unreached,
 )
@@ -83,6 +85,10 @@ class Connection(Generic[M]):
         #: Called first of all whenever something happens; the listener's.
         self.on_wake: Callable[[Connection[M]], object] | None = None
         driver.adopt(link, self._wake)
+
+    def __repr__(self) -> str:
+        """Show the other end, and how it stands."""
+        return shown_connection(self, self._point, self._machine)
 
     @property
     def point(self) -> Point:
@@ -324,6 +330,11 @@ class Listener(Generic[M]):
         self._arrived: deque[Connection[M]] = deque()
         with driver.lock:
             driver.open_door(door, self._on_accept)
+
+    def __repr__(self) -> str:
+        """Show where it listens, and how it stands."""
+        state = "closed" if self.closed else "listening"
+        return shown(self, self.point, f"{state}, {len(self._arrived)} waiting")
 
     def accept(self, timeout: float | None = None) -> Connection[M]:
         """Return the next established connection.

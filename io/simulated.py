@@ -127,13 +127,13 @@ class Host(Generic[M, Meta]):
 
     number: int
     point: Point
-    node: Node[M, Meta]
+    node: Node[M, Meta] = attrs.field(repr=False)
     up: bool = True
     accepts: bool = True
-    items: list[Any] | None = None
+    items: list[Any] | None = attrs.field(default=None, repr=False)
     pulls: bool = True
     maintained: bool | None = None
-    ends: dict[int, _End] = attrs.field(factory=dict[int, _End])
+    ends: dict[int, _End] = attrs.field(factory=dict[int, _End], repr=False)
     armed: float | None = None
     next_port: int = 0
 

@@ -80,6 +80,17 @@ def test_a_node_is_added_once():
     network.run(1.0)
 
 
+def test_hosts_show_themselves_in_a_line():
+    one, other = pair(Network())
+    assert len(repr(one)) < 200
+    (running,) = one.node.pool.running.values()
+    assert repr(running) == (
+        f"<Running {running.link} {identity(1).peer_id} [::ffff:21.0.0.1]:9732 outgoing>"
+    )
+    (running,) = other.node.pool.running.values()
+    assert repr(running).endswith(" incoming>")
+
+
 # -- who is killed ---
 
 
