@@ -101,6 +101,11 @@ class Running(Generic[Meta]):
     remote: Remote
     since: float
 
+    def __repr__(self) -> str:
+        """Show who it is and where; what is known of it is long."""
+        way = "incoming" if self.incoming else "outgoing"
+        return f"<Running {self.link} {self.peer.peer_id} {self.id_point} {way}>"
+
     @property
     def trusted(self) -> bool:
         """Whether the peer or its point is trusted now."""

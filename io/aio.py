@@ -38,6 +38,8 @@ from .ends import (
     Ends,
     Options,
     question,
+    shown,
+    shown_connection,
     split,
     unreached,
 )
@@ -84,6 +86,10 @@ class Connection(Generic[M]):
         #: Called first of all whenever something happens; the listener's.
         self.on_wake: Callable[[Connection[M]], object] | None = None
         driver.adopt(link, self._wake)
+
+    def __repr__(self) -> str:
+        """Show the other end, and how it stands."""
+        return shown_connection(self, self._point, self._machine)
 
     @property
     def point(self) -> Point:
@@ -202,6 +208,8 @@ class Connection(Generic[M]):
             reason: for logs.
             timeout: seconds that this may take at most; 0 flushes nothing.
         """
+        if self._driver.disowned:
+            return
         try:
             if not self._machine.ended:
                 why = Disconnection(Reason.USER, text=reason)
@@ -217,7 +225,7 @@ class Connection(Generic[M]):
 
     def abort(self, reason: str = "") -> None:
         """Close at once, whatever is queued; harmless when it has ended."""
-        if self.link in self._core:
+        if self.link in self._core and not self._driver.disowned:
             why = Disconnection(Reason.USER, text=reason)
             self._core.forget(self.link, self._driver.clock(), why)
             self._driver.pump()
@@ -304,6 +312,11 @@ class Listener(Generic[M]):
         self._waiters: list[asyncio.Future[None]] = []
         driver.open_door(door, self._on_accept)
 
+    def __repr__(self) -> str:
+        """Show where it listens, and how it stands."""
+        state = "closed" if self.closed else "listening"
+        return shown(self, self.point, f"{state}, {len(self._arrived)} waiting")
+
     async def accept(self) -> Connection[M]:
         """Return the next established connection.
 
@@ -335,6 +348,8 @@ class Listener(Generic[M]):
 
     async def close(self) -> None:
         """Stop listening; end handshakes in progress, and whom nobody has accepted."""
+        if self._driver.disowned:
+            return
         if not self.closed:
             self.closed = True
             self._driver.close_door()

@@ -41,6 +41,8 @@ from .ends import (
     Ends,
     Options,
     question,
+    shown,
+    shown_connection,
     split,
     unreached,
 )
@@ -83,6 +85,10 @@ class Connection(Generic[M]):
         #: Called first of all whenever something happens; the listener's.
         self.on_wake: Callable[[Connection[M]], object] | None = None
         driver.adopt(link, self._wake)
+
+    def __repr__(self) -> str:
+        """Show the other end, and how it stands."""
+        return shown_connection(self, self._point, self._machine)
 
     @property
     def point(self) -> Point:
@@ -197,6 +203,8 @@ class Connection(Generic[M]):
             reason: for logs.
             timeout: seconds that this may take at most; 0 flushes nothing.
         """
+        if self._lock.disowned:
+            return
         try:
             with self._lock:
                 self._driver.guard()
@@ -216,6 +224,8 @@ class Connection(Generic[M]):
 
     def abort(self, reason: str = "") -> None:
         """Close at once, whatever is queued; harmless when it has ended."""
+        if self._lock.disowned:
+            return
         with self._lock:
             if self.link in self._core:
                 self._driver.guard()
@@ -325,6 +335,11 @@ class Listener(Generic[M]):
         with driver.lock:
             driver.open_door(door, self._on_accept)
 
+    def __repr__(self) -> str:
+        """Show where it listens, and how it stands."""
+        state = "closed" if self.closed else "listening"
+        return shown(self, self.point, f"{state}, {len(self._arrived)} waiting")
+
     def accept(self, timeout: float | None = None) -> Connection[M]:
         """Return the next established connection.
 
@@ -360,6 +375,8 @@ class Listener(Generic[M]):
 
     def close(self) -> None:
         """Stop listening; end handshakes in progress, and whom nobody has accepted."""
+        if self._driver.lock.disowned:
+            return
         with self._driver.lock:
             if not self.closed:
                 self.closed = True

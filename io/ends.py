@@ -10,6 +10,7 @@ import os
 import sys
 from typing import Any, Final, Generic, TypedDict, TypeVar, cast
 
+from ..fsm.connection import Connection as Machine
 from ..fsm.local import Local
 from ..fsm.solo import Judge, Solo
 from ..spec.address import PointError
@@ -184,6 +185,20 @@ def split(where: Point | str) -> tuple[Point | Endpoint, PeerId | None]:
         return endpoint.point(DEFAULT_PORT), endpoint.peer_id
     except PointError:
         return endpoint, endpoint.peer_id
+
+
+def shown(it: object, *words: object) -> str:
+    """Return how an end shows itself: short, whatever it holds."""
+    kind = type(it)
+    name = f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}"
+    return f"<{' '.join([name, *map(str, words)])}>"
+
+
+def shown_connection(it: object, point: Point, machine: Machine[Any]) -> str:
+    """Return how a connection shows itself: where, who, and how it stands."""
+    who = () if machine.remote is None else (machine.remote.peer_id,)
+    why = () if machine.disconnection is None else (f"({machine.disconnection})",)
+    return shown(it, point, *who, machine.state.name.lower(), *why)
 
 
 @functools.cache

@@ -25,6 +25,8 @@ from enum import Enum
 from types import FrameType
 from typing import Final, TypeVar
 
+from .forks import refuse
+
 T = TypeVar("T")
 
 
@@ -118,13 +120,30 @@ INTERRUPTS: Final = _Interrupts()
 
 
 class StepLock(_thread.RLock):  # type: ignore[misc]  # final in typeshed only
-    """A lock whose last letting go raises the interrupt that was kept meanwhile."""
+    """A lock whose last letting go raises the interrupt that was kept meanwhile.
+
+    Attributes:
+        disowned: whether it is of no use in this process.
+    """
+
+    disowned = False
 
     def __exit__(self, *_: object) -> None:
         """Let go."""
         self.release()
         if INTERRUPTS.kept:
             INTERRUPTS.deliver()
+
+    def disown(self) -> None:
+        """Be taken by nobody any more: who held it may be in another process."""
+        self.__class__ = _NobodysLock  # asking each time would take longer
+
+
+class _NobodysLock(StepLock):  # type: ignore[misc]  # final in typeshed only
+    disowned = True
+
+    def __enter__(self, blocking: bool = True, timeout: float = -1) -> bool:  # typeshed's
+        refuse()
 
 
 _main = threading.main_thread().ident

@@ -45,7 +45,7 @@ from .arguments import (
     who_at,
     wrong,
 )
-from .ends import report
+from .ends import report, shown
 
 M = TypeVar("M")
 Meta = TypeVar("Meta")
@@ -258,6 +258,14 @@ class NodeEnds(Generic[M, Meta]):
     _started: bool = False
     # Replaced, never changed: who comes and goes disturbs nobody who is told.
     _observers: tuple[Observer, ...] = ()
+
+    def __repr__(self) -> str:
+        """Show where it listens, who it is, and how it stands."""
+        state = "running" if self._started else "not started"
+        state = "stopped" if self.stopped else state
+        where = () if self.point is None else (self.point,)
+        count = f"peers: {self.core.pool.active}"
+        return shown(self, *where, self.core.survey.peer_id, f"{state},", count)
 
     def observe(
         self,

@@ -16,6 +16,20 @@ for byte, which `Network.trace` proves.
 A node that is recorded is added like any other: see the record package; `Network.trace`
 is the same with it.
 
+What a host sends can be made malicious on its way: ``tamper`` is given each piece of
+bytes, and says what arrives instead.  Here nothing that one host says can be deciphered,
+and whoever meets it greylists it:
+
+.. code-block:: python
+
+    def tamper(sender: Host, receiver: Host, data: bytes) -> bytes | None:
+        if sender is not liar:
+            return data
+        return data[:-1] + bytes([data[-1] ^ 1])
+
+    network = Network(seed=1, tamper=tamper)
+    liar = network.add("10.0.0.1:9732", Node(...))
+
 A link holds at most `WINDOW` bytes that the other side has not read; more waits in the
 node that sends, as it would behind a socket.
 """
@@ -26,6 +40,7 @@ import errno
 import hashlib
 import heapq
 import itertools
+import math
 import random
 from collections.abc import Callable
 from typing import Any, Final, Generic, TypeVar
@@ -43,9 +58,11 @@ from ..fsm.commands import (
     Wake,
     Write,
 )
+from ..fsm.machine import LocalProtocolError
 from ..fsm.node import Node
 from ..spec.address import Address
 from ..spec.point import Point
+from .arguments import point_at, wrong
 
 M = TypeVar("M")
 Meta = TypeVar("Meta")
@@ -101,7 +118,7 @@ class Host(Generic[M, Meta]):
         number: in the order of `Network.add`.
         point: where it listens, and dials from.
         node: the node.
-        up: whether it is there at all.
+        up: whether it is there at all: nothing happens to one that was killed.
         items: what its application has pulled, if it keeps it.
         pulls: whether its application pulls at all.
         maintained: whether connections were within bounds at the end of the last run of
@@ -110,15 +127,19 @@ class Host(Generic[M, Meta]):
 
     number: int
     point: Point
-    node: Node[M, Meta]
+    node: Node[M, Meta] = attrs.field(repr=False)
     up: bool = True
     accepts: bool = True
-    items: list[Any] | None = None
+    items: list[Any] | None = attrs.field(default=None, repr=False)
     pulls: bool = True
     maintained: bool | None = None
-    ends: dict[int, _End] = attrs.field(factory=dict[int, _End])
+    ends: dict[int, _End] = attrs.field(factory=dict[int, _End], repr=False)
     armed: float | None = None
     next_port: int = 0
+
+
+#: Says what arrives of bytes from one host to another, or None if nothing does.
+Tamper = Callable[[Host[Any, Any], Host[Any, Any], bytes], bytes | None]
 
 
 class Network(Generic[M, Meta]):
@@ -128,6 +149,12 @@ class Network(Generic[M, Meta]):
         seed: of the latencies.
         latency: seconds from end to end, least and most.
         after_step: called with every host after each of its steps, for checks.
+        tamper: called with the hosts that send and receive and each piece of bytes that
+            leaves for the other; returns what arrives, or None if nothing does.  It must
+            itself be determined by the seed; what it changes is part of the trace.
+
+    Raises:
+        ValueError: latencies below 0, without end, or the least above the most.
 
     Attributes:
         now: seconds of the virtual clock.
@@ -140,11 +167,15 @@ class Network(Generic[M, Meta]):
         seed: int = 0,
         latency: tuple[float, float] = (0.005, 0.05),
         after_step: Callable[[Host[M, Meta]], object] | None = None,
+        tamper: Tamper | None = None,
     ) -> None:
+        if not 0.0 <= latency[0] <= latency[1] < math.inf:
+            raise ValueError(f"latencies from {latency[0]} to {latency[1]} are none")
         self.now = 0.0
         self.hosts: list[Host[M, Meta]] = []
         self.steps = 0
         self._after_step = after_step
+        self._tamper = tamper
         self._latency = latency
         # Latencies are no secrets.
         self._random = random.Random(seed).random  # noqa: S311  # not for secrets
@@ -156,24 +187,40 @@ class Network(Generic[M, Meta]):
     # -- the outside -------------------------------------------------------------------
 
     def add(
-        self, point: Point, node: Node[M, Meta], *, keeps: bool = False
+        self, point: Point | str, node: Node[M, Meta], *, keeps: bool = False
     ) -> Host[M, Meta]:
         """Put a node somewhere, and start it.
 
         Args:
-            point: where it listens, and dials from.
+            point: where it listens, and dials from; nobody else, unless killed, is there.
             node: not started yet.
             keeps: whether its application keeps what it pulls, or throws it away.
+
+        Raises:
+            ValueError: there is a host already, or the text is no point.
+            TypeError: that is no point, or no node.
+            LocalProtocolError: the node was started before.
         """
+        point = point_at(point, "point")
+        if not isinstance(node, Node):
+            raise wrong("node", "a Node", node)
+        if point in self._by_point:
+            raise ValueError(f"there is a host at {point} already")
+        node.start(self.now, self.now)
         host = Host(len(self.hosts), point, node, items=[] if keeps else None)
         self.hosts.append(host)
         self._by_point[point] = host
-        node.start(self.now, self.now)
         self._follow(host, "start")
         return host
 
     def run(self, seconds: float) -> None:
-        """Let so much time pass."""
+        """Let so much time pass.
+
+        Raises:
+            ValueError: that is below 0, or no end.
+        """
+        if not 0.0 <= seconds < math.inf:
+            raise ValueError(f"{seconds} seconds cannot pass")
         end = self.now + seconds
         queue = self._queue
         while queue and queue[0][0] <= end:
@@ -183,9 +230,14 @@ class Network(Generic[M, Meta]):
         self.now = end
 
     def kill(self, host: Host[M, Meta]) -> None:
-        """Take a host off the network at once, without a word."""
+        """Take a host off the network at once, without a word; harmless the second time.
+
+        Its node stays as it was, to be looked at, and another may be added at its point.
+        """
+        if not host.up:
+            return
         host.up = False
-        self._by_point.pop(host.point, None)
+        del self._by_point[host.point]
         for end in list(host.ends.values()):
             end.open = False
             if end.other is not None:
@@ -193,7 +245,13 @@ class Network(Generic[M, Meta]):
         host.ends.clear()
 
     def do(self, host: Host[M, Meta], act: Callable[[Node[M, Meta]], Any]) -> Any:
-        """Do something to a node, and carry out what follows."""
+        """Do something to a node, and carry out what follows.
+
+        Raises:
+            LocalProtocolError: the host was killed.
+        """
+        if not host.up:
+            raise LocalProtocolError("do", "killed", f"the host at {host.point}")
         result = act(host.node)
         self._follow(host, "do")
         return result
@@ -343,10 +401,25 @@ class Network(Generic[M, Meta]):
         room = 0 if end is None else end.room
         data = host.node.data_to_send(link, room, self.now) if end is not None else b""
         if end is not None and data:
-            end.room -= len(data)
             self._trace.update(data)
-            if end.other is not None:
+            if self._tamper is not None and end.other is not None:
+                data = self._tampered(self._tamper, host, end.other.host, data)
+            end.room -= len(data)
+            if end.other is not None and data:
                 self._at(end.latency, self._arrive, end.other, data)
+
+    def _tampered(
+        self, tamper: Tamper, host: Host[M, Meta], other: Host[M, Meta], data: bytes
+    ) -> bytes:
+        """Return what arrives of a piece; nothing is not the end of the stream."""
+        arriving: object = tamper(host, other, data)
+        if arriving is None:
+            arriving = b""
+        if not isinstance(arriving, bytes):
+            raise wrong("what tamper returns", "bytes, or None", arriving)
+        if arriving != data:
+            self._trace.update(b"tampered" + arriving)
+        return arriving
 
     def _send_end(self, end: _End) -> None:
         if end.other is not None:

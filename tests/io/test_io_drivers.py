@@ -315,3 +315,23 @@ def test_both_sides_may_use_another_codec(hosts):
     ours.send(b"other tag")
     assert theirs.receive() == b"other tag"
     assert CODEC.tag != 0x77
+
+
+# -- how they show themselves ---
+
+
+def test_ends_show_where_who_and_how_they_stand(hosts):
+    door = hosts.ours.listen()
+    module = type(door.it).__module__.rpartition(".")[2]
+    assert repr(door.it) == f"<{module}.Listener {door.point} listening, 0 waiting>"
+    task = Task(door.accept)
+    theirs = hosts.theirs.connect(door.point)
+    ours = task.result()
+    who = hosts.theirs.identity.peer_id
+    assert repr(ours.it) == f"<{module}.Connection {ours.it.point} {who} open>"
+    theirs.close()
+    ours.ended()
+    why = "(the peer closed the connection (read))"
+    assert repr(ours.it) == f"<{module}.Connection {ours.it.point} {who} closed {why}>"
+    door.close()
+    assert repr(door.it) == f"<{module}.Listener {door.point} closed, 0 waiting>"

@@ -677,6 +677,23 @@ def test_who_was_stopped_says_so_when_it_is_started(world):
         assert ours.begin("receive_now").result(WAIT) is None
 
 
+# -- how it shows itself ---
+
+
+def test_a_node_shows_where_it_is_and_how_it_stands(real_world):
+    ours, theirs = real_world.node(start=False), real_world.node(theirs=True)
+    kind = f"{type(ours.node).__module__.rpartition('.')[2]}.Node"
+    name = f"<{kind} {ours.point} {ours.peer_id}"
+    assert repr(ours.node) == f"{name} not started, peers: 0>"
+    ours.start()
+    running = ours.connect(theirs.point)
+    assert repr(ours.node) == f"{name} running, peers: 1>"
+    assert len(repr(running)) < 150
+    assert str(theirs.peer_id) in repr(running)
+    ours.stop()
+    assert repr(ours.node) == f"{name} stopped, peers: 0>"
+
+
 # -- who is meant ---
 
 
