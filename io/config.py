@@ -26,8 +26,9 @@ the variables are our own.
 from __future__ import annotations
 
 import difflib
+import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypedDict
 
@@ -50,6 +51,7 @@ from ..spec.config import (
 from ..spec.hello import ConnectionMetadata
 from ..spec.limits import Limits
 from ..spec.options import ENV_PREFIX, OPTION_OF, OPTIONS, shown
+from ..spec.point import bracketed
 from .json_file import UnusableFile, format_json, read_json, write_text
 
 #: Larger files are neither read nor written.
@@ -89,6 +91,10 @@ def load_config_file(path: Path, *, must_exist: bool = False) -> ConfigFile:
         what, advice = "there is no such file", "make one, or name another"
     except UnusableFile as exc:
         what, advice = str(exc), "mend it, or move it away to have the defaults"
+        folder = path.parent
+        if os.path.lexists(folder) and not folder.is_dir():
+            what = f"{str(folder)!a:.80} is no folder"
+            advice = "name the folder that config.json is in, or is to be in"
     raise ConfigError([Fault(name, "", what, advice)]) from None
 
 
@@ -163,39 +169,57 @@ def _compound(
 # -- flags -----------------------------------------------------------------------------
 
 
+def _typed(text: str | None) -> str | None:
+    return None if text is None else bracketed(text)
+
+
+def _all_typed(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(bracketed, texts))
+
+
 @attrs.frozen(kw_only=True)
 class Flags:
     """What the command line says, by the reference's names; None: nothing.
 
+    An IPv6 address that stands alone needs no brackets.
+
     Attributes:
-        net_addr: where to listen; ``none``: nowhere.
-        advertised_net_port: port to announce.
-        discovery_addr: where neighbours are told of us.
-        peer: trusted points, beside those of the configuration or of the network.
-        no_bootstrap_peers: only those.
-        private_mode: switches it on.
-        expected_pow: bits of proof of work.
-        connections: expected ones; sets bounds and tables.
-        peer_table_size: of both tables.
-        max_download_speed: KiB a second.
-        max_upload_speed: KiB a second.
-        binary_chunks_size: KiB, 1 to 63.
-        disable_mempool: switches it off.
-        enable_testchain: no effect.
-        disable_p2p_swap: no swaps.
-        disable_p2p_maintenance: nobody looks after the number of connections.
-        disable_config_validation: rules whose breach hurts only the operator are
-            warnings.
+        net_addr: where to listen: HOST[:PORT], port 9732 if none is given; ``[::]`` is
+            every address of this machine, ``none`` nowhere.
+        advertised_net_port: port to announce to peers, if it is not the one that is
+            listened on.
+        discovery_addr: where neighbours of the local network are told of us by UDP:
+            IPv4[:PORT], such as 255.255.255.255:10732; ``none``: nowhere.
+        peer: one more trusted point, HOST[:PORT][#PEER_ID], beside those of the
+            configuration or of the network; may be given several times.
+        no_bootstrap_peers: begin with the points of --peer only, and leave out those of
+            the configuration and of the network.
+        private_mode: connect to trusted points and peers only, and be announced to
+            nobody.
+        expected_pow: bits of proof of work that peers must show, and our identity.
+        connections: connections that are wanted; half of it at least, half as many
+            again at most, and tables to fit.
+        peer_table_size: most points, and most peers, that are remembered.
+        max_download_speed: KiB a second that all peers together may send us.
+        max_upload_speed: KiB a second that we send to all peers together.
+        binary_chunks_size: KiB of the largest chunk that is sent, 1 to 63.
+        disable_mempool: ask peers not to tell us operations of their mempool.
+        enable_testchain: has no effect any more, and is taken for old scripts.
+        disable_p2p_swap: neither ask peers to exchange connections, nor agree to it.
+        disable_p2p_maintenance: neither look for peers nor drop any to keep the number
+            of connections within its bounds.
+        disable_config_validation: only warn where the configuration breaks rules whose
+            breach hurts nobody but this node.
         rpc_addr: where the admin interface listens: HOST[:PORT], port 8732 if none is
             given, or unix:PATH; several if repeated.
         metrics_addr: serve metrics for Prometheus on [HOST][:PORT], localhost and 9932
             unless said otherwise; may be given several times.
     """
 
-    net_addr: str | None = None
+    net_addr: str | None = attrs.field(default=None, converter=_typed)
     advertised_net_port: int | None = None
-    discovery_addr: str | None = None
-    peer: tuple[str, ...] = ()
+    discovery_addr: str | None = attrs.field(default=None, converter=_typed)
+    peer: tuple[str, ...] = attrs.field(default=(), converter=_all_typed)
     no_bootstrap_peers: bool = False
     private_mode: bool = False
     expected_pow: float | None = None
@@ -209,8 +233,8 @@ class Flags:
     disable_p2p_swap: bool = False
     disable_p2p_maintenance: bool = False
     disable_config_validation: bool = False
-    rpc_addr: tuple[str, ...] = ()
-    metrics_addr: tuple[str, ...] = ()
+    rpc_addr: tuple[str, ...] = attrs.field(default=(), converter=_all_typed)
+    metrics_addr: tuple[str, ...] = attrs.field(default=(), converter=_all_typed)
 
     def layer(self) -> Layer:
         """Return what they say; never raises."""
@@ -240,10 +264,9 @@ class Flags:
 
     def _said(self) -> list[tuple[str, str, Any]]:
         """Return key, flag and value of all that is said."""
-        chunk, listen = self.binary_chunks_size, self.net_addr
+        chunk = self.binary_chunks_size
         given = [
             ("advertised-net-port", "--advertised-net-port", self.advertised_net_port),
-            ("discovery-addr", "--discovery-addr", self.discovery_addr),
             ("expected-proof-of-work", "--expected-pow", self.expected_pow),
             (
                 "limits.max-download-speed",
@@ -261,9 +284,12 @@ class Flags:
             ("enable_testchain", "--enable-testchain", self.enable_testchain or None),
         ]
         said: list[tuple[str, str, Any]] = [each for each in given if each[2] is not None]
-        if listen is not None:
-            value = OPTION_OF["listen-addr"].of_text(listen)
-            said.append(("listen-addr", "--net-addr", value))
+        for key, flag, text in (
+            ("listen-addr", "--net-addr", self.net_addr),
+            ("discovery-addr", "--discovery-addr", self.discovery_addr),
+        ):
+            if text is not None:
+                said.append((key, flag, OPTION_OF[key].of_text(text)))
         if self.disable_p2p_swap:
             said.append(("limits.swap-linger", "--disable-p2p-swap", None))
         if self.disable_p2p_maintenance:

@@ -13,8 +13,9 @@ SIGHUP             saves the files now
 
 Names among the points to begin with are resolved beside all else, and again after a
 while when that fails (see `names`).  What runs beside the node, and dies, ends it: an
-error is told, files are saved, and `Daemon.run` raises.  A manager that asks for it
-(``NOTIFY_SOCKET``) is told when the node is up, and when it stops.
+error is told, files are saved, and `Daemon.run` raises, as it does if the files could not
+be saved at the end.  A manager that asks for it (``NOTIFY_SOCKET``) is told when the node
+is up, and when it stops.
 
 Source: the life cycle of the reference node, 2026; sd_notify(3).
 """
@@ -114,7 +115,7 @@ class Daemon:
 
         Raises:
             OSError: a socket cannot be had, the node has ended by itself, or what runs
-                beside it has.
+                beside it has; or its files could not be saved at the end.
         """
         if driver == "asyncio":
             asyncio.run(self._run_asyncio())
@@ -122,6 +123,9 @@ class Daemon:
             self._run_blocking()
         if self._failed:
             raise OSError(self._failed)
+        if unsaved := self.household.unsaved:
+            names = ", ".join(map(str, unsaved))
+            raise OSError(f"not saved: {names}; the log says why")
 
     # -- asyncio -----------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from typing import Final, Self
 
 import attrs
 
-from .json_file import sweep
+from .json_file import check_writable, is_null, sweep
 
 #: Name of the file that is locked.
 LOCK_NAME: Final = "tezos-p2p.lock"
@@ -110,6 +110,26 @@ class DataDir:
         """Whom to dial first; see `acl_file`."""
         return self.folder / "anchors.json"
 
+    @property
+    def kept(self) -> tuple[Path, ...]:
+        """The files that a node saves while it runs."""
+        return (self.peers, self.acl, self.anchors)
+
+    def unsavable(self) -> tuple[str, ...]:
+        """Say of which files nothing could be saved now, and why; one line each.
+
+        A folder may well be read-only: an identity, a configuration and an old lock need
+        no more.  But whoever bans somebody should know that the ban will not last.
+        """
+        found: list[str] = []
+        for path in self.kept:
+            try:
+                if not is_null(path):
+                    check_writable(path)
+            except OSError as exc:
+                found.append(f"{path} cannot be saved: {exc.strerror}")
+        return tuple(found)
+
     def lock(self) -> DataDirLock:
         """Make the folder if need be, and lock it; remove what a killed node left.
 
@@ -131,7 +151,7 @@ class DataDir:
                     raise
                 raise DataDirLocked(self.folder, _pid_in(handle)) from None
             _write_pid(handle)
-            for each in (self.peers, self.acl, self.anchors):
+            for each in self.kept:
                 sweep(each)
         except BaseException:
             os.close(handle)

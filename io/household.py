@@ -1,7 +1,8 @@
 """The files of a running node: loaded before it starts, saved now and then.
 
 What cannot be read is set aside with a warning, what cannot be saved is told and tried
-again; neither ends the node.
+again; neither ends the node.  That something cannot be saved is told when it starts, too,
+and `unsaved` says what was not saved at last.
 
 Source: the life cycle of the reference node's peers file, 2026.
 """
@@ -56,6 +57,9 @@ class Household:
         files: where.
         warn: called with a name and one line for each thing that is wrong.
         saved: called with each file that is saved.
+
+    Attributes:
+        unsaved: the files that could not be saved the last time.
     """
 
     files: DataDir
@@ -65,6 +69,7 @@ class Household:
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _collected: int = attrs.field(default=0, init=False)
     _saved: int = attrs.field(default=0, init=False)
+    unsaved: tuple[Path, ...] = attrs.field(default=(), init=False)
 
     def configure(self, point: Point) -> None:
         """Take note that the configuration trusts a point: that is not kept."""
@@ -83,6 +88,7 @@ class Household:
             core: the node, whose metadata are those of Tezos.
             configured: points that are trusted by configuration.
         """
+        self._tell("file", self.files.unsavable())
         self._configured.update(dict.fromkeys(configured))
         clocks = Clocks(time.monotonic(), time.time())
         peers = load_peers(self.files.peers, clocks, TEZOS_METADATA)
@@ -133,6 +139,7 @@ class Household:
             if number < self._saved:
                 return
             self._saved = number
+            unsaved: list[Path] = []
             for path, save in jobs:
                 try:
                     save()
@@ -141,8 +148,10 @@ class Household:
                     name = "save_error_peers" if path == files.peers else "file"
                     what = f"{path} is not saved: {why}; the old one is as it was"
                     self._warn(name, what)
+                    unsaved.append(path)
                 else:
                     self._tell_saved(path)
+            self.unsaved = tuple(unsaved)
 
     def _tell(self, name: str, warnings: tuple[str, ...]) -> None:
         for line in warnings:

@@ -11,7 +11,8 @@ member                holds
 
 The flags ``--rpc-addr`` and ``--metrics-addr`` count instead of what the file says, and
 do not add to it.  Whatever else the file has there is not looked at, but for what would
-be missed: there is no TLS.
+be missed: there is no TLS.  A file in which nothing is of a node's configuration, such as
+an identity, is a warning.
 
 Source: the configuration of the reference node, 2019 and 2026.
 """
@@ -36,6 +37,13 @@ RPC: Final = "rpc.listen-addrs"
 RPC_2019: Final = "rpc.listen-addr"
 METRICS: Final = "metrics_addr"
 
+#: What the reference has in the file, of 2019 or of 2026, and what is ours.
+_MEMBERS: Final = frozenset(
+    {
+        *("p2p", "rpc", "metrics_addr", "data-dir", "log", "shell", "network", "dal"),
+        *("internal-events", "disable-config-validation", "media-type"),
+    }
+)
 _COMMAND_LINE: Final = "command line"
 _EXAMPLES: Final = {RPC: '"127.0.0.1:8732"', METRICS: '"localhost:9932"'}
 _WITHOUT: Final = {
@@ -90,6 +98,10 @@ def read_interfaces(file: ConfigFile, flags: Flags) -> Interfaces:
     """Do the same with a document; never raises."""
     reading = _Reading(file.name)
     top = reading.members(file.document, "")
+    if top and not top.keys() & _MEMBERS:
+        what = "nothing in it is of a node's configuration: all is as by default"
+        advice = "name another file, or move this one away"
+        reading.warnings.append(Fault(file.name, "", what, advice))
     rpc = reading.members(top["rpc"], "rpc") if "rpc" in top else {}
     places = reading.rpc(rpc)
     metrics = reading.places(METRICS, top.get(METRICS), parse_metrics_addr)

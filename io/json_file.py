@@ -220,6 +220,20 @@ def write_text(
     _sync_folder(path.parent)
 
 
+def check_writable(path: Path) -> None:
+    """Find out whether `write_text` could replace a file, without touching it.
+
+    Raises:
+        OSError: it could not, as things are.
+    """
+    _status(path)
+    handle, temporary = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY
+    )
+    os.close(handle)
+    Path(temporary).unlink()
+
+
 def _status(path: Path) -> os.stat_result | None:
     """Return what is known of a file or link that may be replaced or renamed, or None.
 

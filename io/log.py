@@ -1,8 +1,9 @@
 """What a running node logs: one line for each thing that happens, as text or as JSON.
 
 A line has a moment (UTC), a level, the name of what happened, and its facts; reasons are
-words, not numbers.  Names and levels are those of the reference's log, so that what reads
-that one reads this one:
+words, not numbers.  As text a fact that has parts is taken apart: ``motive=timer
+motive.idle_time=120.0``.  Names and levels are those of the reference's log, so that what
+reads that one reads this one:
 
 =====================================  =======  ========================================
 name                                   level    facts, beside others
@@ -47,6 +48,8 @@ incoming_error                         debug    error: a connection was gone alr
 incoming_connection_error              error    error: the system gives no connection
 save_metadata                          info     file
 save_error_peers, parse_error_peers    error    what
+file                                   error    what: the same of the other files, and of
+                                                the folder
 =====================================  =======  ========================================
 
 All other events (`spec.pool_events`) are logged at debug under their own names, and what
@@ -73,6 +76,7 @@ from ..fsm.endings import is_passing, name_of
 from ..fsm.maintenance import Bounds
 from ..spec import asides
 from ..spec import pool_events as told
+from ..spec.options import shown
 from ..spec.point import Point
 from ..spec.pool_events import PoolEvent
 from ..spec.reasons import Disconnection, ErrorKind, Reason
@@ -112,33 +116,65 @@ _IGNORED: Final = {
 class _Unfailing:
     """A stream whose lines are lost when they cannot be written: a node goes on."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):
-            self._stream.write(text)
+            if self._stream is not None:
+                self._stream.write(text)
 
     def flush(self) -> None:
         with contextlib.suppress(OSError, ValueError):
-            self._stream.flush()
+            if self._stream is not None:
+                self._stream.flush()
+
+
+def _plain(value: object) -> object:
+    """Return a value as people read it: what JSON calls by other names than Python."""
+    if isinstance(value, dict):  # in a list
+        return ":".join(str(_plain(each)) for each in cast("Any", value).values())
+    if isinstance(value, list | tuple):
+        return ",".join(str(_plain(each)) for each in cast("list[object]", value))
+    return shown(value) if value is None or isinstance(value, bool) else value
+
+
+def _lay_out(line: MutableMapping[str, Any], name: str, value: object) -> None:
+    """Add a fact to a line; of one that has parts each of them, and their kind first."""
+    if not isinstance(value, dict):
+        line[name] = _plain(value)
+        return
+    for part, each in cast("dict[str, object]", value).items():
+        _lay_out(line, name if part == "kind" else f"{name}.{part}", each)
+
+
+def _flat(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Take apart what has parts: in text each fact is a name and a value."""
+    flat: dict[str, Any] = {}
+    for name, value in line.items():
+        _lay_out(flat, name, value)
+    return flat
 
 
 def make_log(
-    style: LogFormat = "text", level: LogLevel = "info", stream: TextIO | None = None
+    style: LogFormat = "text",
+    level: LogLevel = "info",
+    stream: TextIO | None = None,
+    *,
+    colours: bool = False,
 ) -> Any:
     """Return a logger: a `structlog` bound logger.
 
     Args:
         style: lines for people, or one JSON object a line.
         level: the least that is logged.
-        stream: where to; by default standard error.
+        stream: where to; by default standard error, and nowhere if that is closed.
+        colours: whether lines for people have them.
     """
-    render: Any = structlog.processors.JSONRenderer()
+    render: list[Any] = [structlog.processors.JSONRenderer()]
     if style == "text":
-        out = stream or sys.stderr
         # By place: the first, a width, has another name in later versions.
-        render = structlog.dev.ConsoleRenderer(24, out.isatty())
+        render = [_flat, structlog.dev.ConsoleRenderer(24, colours)]
 
     def add_level(
         _: Any, method: str, line: MutableMapping[str, Any]
@@ -153,7 +189,7 @@ def make_log(
         processors=[
             add_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            render,
+            *render,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
     )
@@ -348,7 +384,7 @@ def log_files(files: DataDir, log: Any) -> Household:
     """Return the keeper of a node's files, who logs what becomes of them."""
 
     def warn(name: str, line: str) -> None:
-        (log.warning if name == "file" else log.error)(name, what=line)
+        log.error(name, what=line)
 
     def saved(path: Path) -> None:
         if path == files.peers:

@@ -64,10 +64,24 @@ def _first() -> int:
     return int.from_bytes(secrets.token_bytes(STAMP_SIZE), "big")
 
 
+def _counted(
+    public_key: bytes, difficulty: float, batch: int
+) -> Generator[tuple[int, bytes | None]]:
+    """Search; give how many tries each step took, and the stamp with the last."""
+    first, tries = _first(), 0
+    for stamp in search_stamp(public_key, difficulty, first, batch):
+        took = batch
+        if stamp is not None:  # they are tried in order, and wrap around
+            at = int.from_bytes(stamp, "big") - first
+            took = at % (1 << 8 * STAMP_SIZE) + 1 - tries
+        tries += took
+        yield took, stamp
+
+
 def _search(public_key: bytes, difficulty: float, batch: int, out: Connection) -> None:
     """Search in a process of its own; report batches, then the stamp."""
     try:
-        for found in search_stamp(public_key, difficulty, _first(), batch):
+        for found in _counted(public_key, difficulty, batch):
             out.send(found)
     except (BrokenPipeError, KeyboardInterrupt):
         pass  # somebody else has found one, or nobody wants one any more
@@ -84,7 +98,8 @@ def generate_identity(
         difficulty: 0 to 256; each unit doubles the time.
         processes: how many search at once; by default one for each core at hand, or
             only the calling one when the search is short.
-        on_progress: called many times per second, in the calling thread.
+        on_progress: called many times per second, in the calling thread, and once at
+            the end, when it tells all tries.
 
     As always with `multiprocessing`, a script that searches with several processes
     guards its main part by ``if __name__ == "__main__"``.
@@ -126,18 +141,16 @@ def find_stamp(
         raise ValueError(f"at least one stamp must be tried at a time, not {batch}")
     expected, began, tries = expected_tries(difficulty), time.monotonic(), 0
     if processes == 1:
-        batches: Iterator[bytes | None] = search_stamp(
-            public_key, difficulty, _first(), batch
-        )
+        batches = _counted(public_key, difficulty, batch)
     else:
         batches = _search_apart(public_key, difficulty, processes, batch)
-    with contextlib.closing(cast("Generator[bytes | None]", batches)):
-        for stamp in batches:
-            if stamp is not None:
-                return stamp
-            tries += batch
+    with contextlib.closing(batches):
+        for took, stamp in batches:
+            tries += took
             if on_progress is not None:
                 on_progress(Progress(tries, expected, time.monotonic() - began))
+            if stamp is not None:
+                return stamp
     raise AssertionError("a search ends in a stamp")
 
 
@@ -156,7 +169,7 @@ def _what_happened(workers: Sequence[SpawnProcess]) -> str:
 
 def _reports(
     readers: list[Connection], workers: list[SpawnProcess]
-) -> Iterator[bytes | None]:
+) -> Iterator[tuple[int, bytes | None]]:
     while True:
         for ready in wait(readers):
             try:
@@ -167,7 +180,7 @@ def _reports(
 
 def _search_apart(
     public_key: bytes, difficulty: float, processes: int, batch: int
-) -> Iterator[bytes | None]:
+) -> Generator[tuple[int, bytes | None]]:
     """Give what the processes report, as it comes; end them all when left."""
     # Spawned, not forked: a fork copies whatever threads and locks the caller has.
     context = multiprocessing.get_context("spawn")

@@ -18,6 +18,7 @@ rule                                    where it is broken
 min <= expected <= max connections      a fault
 max-connections <= the target of each   a fault, unless checks of the configuration are
 table of points or peers                switched off: then a warning
+listen-addr has a host                  a warning: without, every interface is meant
 ======================================  ================================================
 
 What a file leaves out:
@@ -532,7 +533,21 @@ def resolve(layers: Iterable[Layer], *, validate: bool = True) -> Config:
             warnings += () if validate else small
     if faults:
         raise ConfigError(faults, warnings)
+    warnings += _for_everybody(values, origins)
     return Config(_typed(values), values, origins, tuple(warnings))
+
+
+def _for_everybody(
+    values: Mapping[str, Any], origins: Mapping[str, Origin]
+) -> Iterator[Fault]:
+    text = values["listen-addr"]
+    if text is None or not Endpoint.parse(text).is_unspecified:
+        return
+    port = Endpoint.parse(text).port
+    port = DEFAULT_PORT if port is None else port
+    what = f"{shown(text)} has no host: every address of this machine is meant"
+    advice = f'write "[::]:{port}" if so, or "127.0.0.1:{port}"'
+    yield Fault(*_named(("listen-addr",), origins), what, advice)
 
 
 def _named(keys: Iterable[str], origins: Mapping[str, Origin]) -> tuple[str, str]:

@@ -19,9 +19,14 @@ Where ``null`` is allowed its text is ``none``.  Numbers named *speed* are KiB a
 the size of chunks is in bytes, in the file and in the environment, although the flag of
 the reference counts KiB; all times are seconds.
 
-Source: the configuration of the reference node, 2026.  There the size of chunks is a
-single byte, so that no useful one can be written; here it is any size that the wire
-allows.  Where its codec takes no ``null`` for something that may be absent, ours does.
+Addresses may leave out their port, or their host (as ``:PORT`` or ``_``: every interface,
+or every neighbour), but not both by saying nothing at all.
+
+Source: the configuration of the reference node, 2026.  There an empty address is taken,
+and means every interface: too much for what a script has left empty by mistake.  There
+the size of chunks is a single byte, so that no useful one can be written; here it is any
+size that the wire allows.  Where its codec takes no ``null`` for something that may be
+absent, ours does.
 """
 
 from __future__ import annotations
@@ -50,6 +55,9 @@ ENV_PREFIX: Final = "TEZOS_P2P_"
 #: Objects inside ``p2p`` that have options of their own.
 SECTIONS: Final = ("limits", "greylisting_config")
 
+#: What is wrong with an address of no characters: a variable of a script that is not
+#: set, more likely than a wish to listen to everybody, which the reference reads there.
+_EMPTY: Final = "is empty"
 _MOST: Final = 1e9
 _SHOWN_MAX: Final = 60
 #: Greater ones are not even shown: Python refuses to print them, from a size on.
@@ -122,7 +130,19 @@ class Option:
         what = self._wrong(value)
         if what is None:
             return None
+        if what == _EMPTY:
+            return what, self._instead()
         return what, f"write, for example, {shown(self.example)}"
+
+    def _instead(self) -> str:
+        """Say what to write in place of nothing: for each thing that may be meant."""
+        nowhere = "; null in a file, none elsewhere, means nowhere"
+        if self.key != "listen-addr":
+            return f"write, for example, {shown(self.example)}{nowhere}"
+        here, everywhere = shown(f"127.0.0.1:{DEFAULT_PORT}"), shown(DEFAULT_LISTEN_ADDR)
+        return (
+            f"write {here} for this machine only, {everywhere} for all addresses{nowhere}"
+        )
 
     def of_text(self, text: str) -> Any:
         """Read the text of an environment variable.
@@ -139,7 +159,8 @@ class Option:
             null = " or null" if self.nullable else ""
             return f"{self.kind.value}{null} wanted, not {shown(value)}"
         if self.kind is Kind.TEXT:
-            return self._wrong_text(cast("str", value))
+            text = cast("str", value)
+            return self._wrong_text(text) if text.strip() else _EMPTY
         if self.kind is Kind.TEXTS:
             faults = map(self._wrong_text, cast("list[str]", value))
             return "; ".join(filter(None, faults)) or None

@@ -116,6 +116,18 @@ class Endpoint:
         return Point(Address.parse(self.host), port)
 
 
+def bracketed(text: str) -> str:
+    """Put brackets around an IPv6 address that stands alone, as people type it.
+
+    What could be an address and a port as well, such as ``2001:db8::1:9732``, and
+    whatever else, stays as it is: nobody should have to guess which was meant.
+    """
+    head, _, last = text.rpartition(":")
+    if parse_v6(text) is None or (last.isdigit() and parse_v6(head) is not None):
+        return text
+    return f"[{text}]"
+
+
 def _parse_port(text: str | None) -> int | None:
     if text is None:
         return None

@@ -2,6 +2,8 @@
 
 An error of the node, or on the way to it, ends in 1, with nothing on standard output and
 on standard error ``Error:`` and the text, indented, as the reference's client does it.
+With ``--json``, which that client has not, the text is on standard output, too, as the
+member ``error`` of an object.
 So does a command line that is wrong, with an empty line and the usage behind it: unlike
 all other commands of ours, for scripts that know the reference's.
 """
@@ -15,20 +17,35 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeVar
 import attrs
 from cyclopts import App, CycloptsError, Parameter
 
+from ...spec.address import PointError
 from ...spec.identity import PeerId
-from ...spec.point import DEFAULT_PORT, Point
+from ...spec.point import DEFAULT_PORT, Point, bracketed
 from ...spec.rpc import Generation
 from ..admin_endpoint import DEFAULT_ENDPOINT, Endpoint
 from .exits import Exit
 from .network import Seconds, checked
+from .output import tell_json
 from .start import remark
+from .usage import ENDPOINT_ENV, Misuse, check_filled, said
 
 if TYPE_CHECKING:
     from ..admin_calls import Admin
 
 T = TypeVar("T")
 
-ENDPOINT_ENV: Final = "TEZOS_P2P_ENDPOINT"
+
+class Failed(Exception):
+    """The node could not be asked, or has refused.
+
+    Attributes:
+        lines: why, for people.
+    """
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__(*lines)
+        self.lines = tuple(lines)
+
+
 _GENERATIONS: Final = {
     "auto": None,
     "2019": Generation.G2019,
@@ -58,13 +75,9 @@ Options of all commands:
 _BEGINNINGS: Final = frozenset(
     {
         *("p2p", "connect", "kick", "ban", "unban", "trust", "untrust", "clear"),
-        *("is", "is address", "is peer"),
+        *("", "is", "is address", "is peer"),
     }
 )
-
-
-class Unfinished(Exception):
-    """A command of which only the beginning is there."""
 
 
 def parse_address(text: str) -> Point:
@@ -73,7 +86,20 @@ def parse_address(text: str) -> Point:
     Raises:
         PointError: says what is wrong.
     """
-    return Point.parse(text, DEFAULT_PORT)
+    if "/" in text:
+        raise PointError(
+            f"{text[:64]!r} is a prefix: the admin interface takes single addresses; "
+            "prefixes are for acl.json of a node of ours"
+        )
+    if "#" in text:
+        raise PointError(f"{text[:64]!r} names a peer: an address alone is wanted")
+    try:
+        return Point.parse(bracketed(text), DEFAULT_PORT)
+    except PointError as exc:
+        if str(exc).startswith("port "):
+            raise
+        what = f"{text[:64]!r} is not of the form 1.2.3.4[:PORT] or [IPv6][:PORT]"
+        raise PointError(what) from None
 
 
 Address = Annotated[str, checked(parse_address)]
@@ -105,7 +131,7 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
     """Let options stand before the command, too: put them behind it.
 
     Raises:
-        Unfinished: the command is only begun.
+        Misuse: the command is only begun.
     """
     front: list[str] = []
     rest = list(arguments[1:])
@@ -117,13 +143,26 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
         count = 2 if takes and not value and "=" not in rest[0] else 1
         front += rest[:count]
         rest = rest[count:]
-    if " ".join(rest) in _BEGINNINGS:
-        # Not help and success, as for commands that only look.
-        named = " ".join(("tezos-p2p admin", *rest))
-        raise Unfinished(f"{named}: more words are wanted (see: {named} --help)")
+    words = " ".join(_words(rest))
+    if words in _BEGINNINGS:
+        # Not help and success: nothing was done.
+        named = f"tezos-p2p admin {words}".rstrip()
+        raise Misuse(f"{named}: more words are wanted (see: {named} --help)")
     cut = rest.index("--") if "--" in rest else len(rest)
-    # Without a command there is only help to show.
-    return ["admin", *rest[:cut], *front, *rest[cut:]] if rest else ["admin"]
+    return ["admin", *rest[:cut], *front, *rest[cut:]]
+
+
+def _words(arguments: Sequence[str]) -> list[str]:
+    """Return what is left of a command line without the options that all have."""
+    found: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, _ = argument.partition("=")
+        if name not in _BEFORE:
+            found.append(argument)
+        elif _BEFORE[name] and not equals:
+            next(rest, None)  # its value
+    return found
 
 
 def call(
@@ -154,8 +193,7 @@ def call(
     try:
         result = asyncio.run(run())
     except AdminError as exc:
-        tell_error(exc.lines)
-        return Exit.FAILED
+        raise Failed(exc.lines) from None
     tell(result)
     return Exit.OK
 
@@ -166,23 +204,30 @@ def run_admin(app: App, arguments: Sequence[str]) -> Exit:
     Raises:
         CommandError: it could not be done.
     """
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    as_json = "--json" in arguments[:cut]
+    usage: Sequence[str] = _USAGE.splitlines()
     try:
+        check_filled(arguments)
         code: Exit | None = app(hoisted(arguments))
-    except (CycloptsError, Unfinished) as exc:
-        return tell_usage(str(exc))
-    return Exit.OK if code is None else code
-
-
-def tell_usage(text: str) -> Exit:
-    """Print what is wrong with a command line, as the reference's client does."""
-    tell_error([text])
-    for line in _USAGE.splitlines():
-        remark(line)
+    except Failed as exc:
+        lines, usage = exc.lines, ()
+    except CycloptsError as exc:
+        lines = (said(exc, arguments),)
+    except Misuse as exc:
+        lines = (str(exc),)
+    else:
+        return Exit.OK if code is None else code
+    tell_error(lines, usage)
+    if as_json:
+        tell_json({"error": "\n".join(line.strip() for line in lines)})
     return Exit.FAILED
 
 
-def tell_error(lines: Sequence[str]) -> None:
+def tell_error(lines: Sequence[str], usage: Sequence[str] = ()) -> None:
     """Print an error as the reference's client does."""
     remark("Error:")
     for line in lines:
         remark(f"  {line}")
+    for line in usage:
+        remark(line)

@@ -13,7 +13,7 @@ import attrs
 
 from ...spec.address import Address
 from ...spec.identity import PeerId
-from ...spec.point import Endpoint, Point
+from ...spec.point import Endpoint, Point, bracketed
 from ...spec.pool_events import POOL_EVENTS, UNNUMBERED, read_connection_id
 from .admin_call import MaybePeer, NodeOptions, call
 from .exits import Exit
@@ -44,7 +44,7 @@ def _parse_place(text: str) -> tuple[Address, int | None]:
     Raises:
         PointError: says what is wrong.
     """
-    place = Endpoint.parse(text)
+    place = Endpoint.parse(bracketed(text))
     return Address.parse(place.host), place.port
 
 

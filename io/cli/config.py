@@ -8,6 +8,7 @@ from typing import Annotated, Final
 
 from cyclopts import App, Parameter
 
+from ...spec.config import P2p
 from ...spec.options import shown
 from ..config import Flags, check_config
 from ..data_dir import DataDir
@@ -15,10 +16,11 @@ from ..interfaces import load_interfaces
 from .exits import Exit
 from .network import NetworkName
 from .output import AsJson, Column, tell, tell_facts, tell_json, tell_table
-from .run import HOME, OTHERS, FlagsOfNode, configuration
+from .run import HOME, FlagsOfNode, configuration
 from .start import complain, remark
+from .usage import DATA_DIR_ENV, VARIABLES
 
-_DataDir = Annotated[Path, Parameter(env_var=OTHERS[0])]
+_DataDir = Annotated[Path, Parameter(env_var=DATA_DIR_ENV)]
 _ORIGINS: Final = (Column("option"), Column("value"), Column("from"))
 
 
@@ -40,6 +42,8 @@ def show(
 ) -> None:
     """Show what counts of defaults, config.json, environment and flags.
 
+    What an address leaves open is filled in.
+
     Args:
         data_dir: folder of config.json.
         network: the network to be on; some defaults depend on it.
@@ -51,7 +55,7 @@ def show(
     flags = Flags() if flags is None else flags
     config = configuration(files, network, flags)
     faces = load_interfaces(files.config, flags)
-    values = {**config.values, **faces.values}
+    values = {**config.values, **faces.values, **_meant(config.p2p)}
     origins = {**config.origins, **faces.origins}
     for fault in (*config.warnings, *faces.warnings):
         remark(f"tezos-p2p: warning: {fault}")
@@ -69,6 +73,16 @@ def show(
         )
     else:
         tell_facts({key: shown(value) for key, value in values.items()})
+
+
+def _meant(p2p: P2p) -> dict[str, str]:
+    """Return addresses with what they leave open, by key."""
+    found = {"listen-addr": p2p.listen_endpoint, "discovery-addr": p2p.discovery_endpoint}
+    return {
+        key: f"[{it.host}]:{it.port}" if ":" in it.host else f"{it.host}:{it.port}"
+        for key, it in found.items()
+        if it is not None
+    }
 
 
 def check(
@@ -90,7 +104,7 @@ def check(
         flags: options of the node, as of run.
     """
     path = DataDir(data_dir.expanduser()).config if file is None else file
-    found = check_config(path, os.environ, flags, others=OTHERS)
+    found = check_config(path, os.environ, flags, others=VARIABLES)
     faces = load_interfaces(path, flags)
     faults = found.faults + faces.faults
     for fault in faults:

@@ -4,9 +4,10 @@
 code  meaning
 ====  ==================================================================================
 0     done; also after ``--help`` and ``--version``
-1     what was asked for failed: a check, a file, a connection, a node; ``admin``: wrong
-      usage, too, as with the reference's client
-2     wrong usage, but of ``admin``; or the extra ``node`` is not installed
+1     what was asked for failed: a check, a file and what is in it, a connection, a node;
+      ``admin``: wrong usage, too, as with the reference's client
+2     wrong usage, but of ``admin``: arguments or environment variables that are wrong,
+      or no command; or the extra ``node`` is not installed
 3     ``probe``: refused, by either side: a nack, another network, no common version
 4     ``probe``: no handshake: it is no Tezos node, it gave up, or it is another peer
 5     ``probe``: nobody was reached, or nothing came in time

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -20,6 +21,7 @@ from cyclopts import App, CycloptsError, Parameter
 from ...spec.identity import IdentityError
 from .exits import CommandError, Exit
 from .output import help_console, is_terminal
+from .usage import VARIABLES, Misuse, check_filled, is_begun, said
 
 #: The module for each group of commands, and which they are, in the order of the help.
 #: A command line that names one of them loads no other: all of them take a second.
@@ -79,17 +81,30 @@ def run(arguments: Sequence[str]) -> Exit:
         CommandError: it could not be done, or the command line is wrong.
         OSError: it could not be done.
     """
+    for name in VARIABLES:  # as those of the configuration: empty is not set
+        if not os.environ.get(name, name).strip():
+            del os.environ[name]
     first = arguments[0] if arguments else ""
     if first == "admin":
         from .admin_call import run_admin
 
         return run_admin(make_app("admin"), arguments)
     named = [module for module, commands in GROUPS.items() if first in commands]
+    app = make_app(*named)
     try:
-        code: Exit | None = make_app(*named)(arguments)
+        check_filled(arguments)
+        if is_begun(app, arguments):
+            # What it could be, where errors go: nothing was done.
+            app.help_print(list(arguments), console=help_console(stderr=True))
+            return Exit.MISUSE
+        code: Exit | None = app(arguments)
+    except Misuse as exc:
+        chain = " ".join(("tezos-p2p", *app.parse_commands(list(arguments))[0]))
+        raise CommandError(f"{exc} (see: {chain} --help)", Exit.MISUSE) from None
     except CycloptsError as exc:
         chain = " ".join(("tezos-p2p", *(exc.command_chain or ())))
-        raise CommandError(f"{exc} (see: {chain} --help)", Exit.MISUSE) from None
+        text = f"{said(exc, arguments)} (see: {chain} --help)"
+        raise CommandError(text, Exit.MISUSE) from None
     except IdentityError as exc:
         raise CommandError(str(exc)) from None
     return Exit.OK if code is None else code

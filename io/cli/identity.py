@@ -52,7 +52,7 @@ def generate(
     Args:
         difficulty: bits of work, 0 to 256; each doubles the time, nodes ask for 26.
         output: the file to write.
-        as_json: print one JSON object; tries are counted in whole batches.
+        as_json: print one JSON object.
     """
     _rehearse(output)
     found = search(difficulty)

@@ -7,8 +7,9 @@ from typing import Annotated
 
 from cyclopts import App
 
+from ...spec.address import PointError
 from ...spec.limits import Limits
-from ...spec.point import DEFAULT_PORT, Point
+from ...spec.point import DEFAULT_PORT, Point, bracketed
 from ..sockets import listen_on, point_of
 from ..watched import Watched
 from .desk import Desk
@@ -29,7 +30,13 @@ from .serving import serve_asyncio, serve_blocking
 
 
 def _parse(where: str) -> Point:
-    return Point.parse(where, DEFAULT_PORT)
+    try:
+        return Point.parse(bracketed(where), DEFAULT_PORT)
+    except PointError as exc:
+        if str(exc).startswith("port "):
+            raise
+        what = f"{where[:64]!r} is not of the form 1.2.3.4[:PORT] or [IPv6][:PORT]"
+        raise PointError(what) from None
 
 
 def _check_count(count: int) -> None:

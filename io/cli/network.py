@@ -56,7 +56,9 @@ def _check_name(name: str) -> None:
 
 def _check_seconds(seconds: float) -> None:
     if not 0 < seconds <= _SECONDS_MAX:
-        raise ValueError(f"{seconds} is not in 0..{_SECONDS_MAX:g} seconds")
+        raise ValueError(
+            f"{seconds:g} seconds; more than 0, and at most {_SECONDS_MAX:g}, are wanted"
+        )
 
 
 NetworkName = Literal["mainnet", "ghostnet", "shadownet", "sandbox"]

@@ -113,6 +113,15 @@ def _draw(columns: Sequence[Column], rows: list[list[str]]) -> None:
     console.print(table)
 
 
-def help_console() -> Console:
+def takes_colours(stream: TextIO) -> bool:
+    """Whether a stream is a terminal that shows colours, and its user wants them."""
+    if not is_terminal(stream):
+        return False
+    console = Console(file=stream)
+    return console.color_system is not None and not console.no_color
+
+
+def help_console(*, stderr: bool = False) -> Console:
     """Return what help is printed on: as wide as it needs to be, but on terminals."""
-    return Console(width=None if is_terminal(sys.stdout) else 10_000)
+    people = is_terminal(sys.stderr if stderr else sys.stdout)
+    return Console(stderr=stderr, width=None if people else 10_000)

@@ -27,6 +27,10 @@ from .start import complain
 TOLD: Final = 1000
 DRAWN: Final = 300
 
+_NOTHING: Final = (
+    "no step there: see --from, --to, --from-line, --to-line and --link, or tell --all"
+)
+
 _Line = Annotated[int | None, Parameter(validator=Number(gte=1))]
 _Flag = Annotated[bool, Parameter(show_default=False)]
 
@@ -100,6 +104,8 @@ def explain(
 ) -> Exit:
     """Tell what was recorded, step by step, or draw it as Mermaid text.
 
+    The exit code is 1 if there is no step where it was asked for.
+
     Args:
         file: what run --record has written.
         since: seconds after the first call.
@@ -113,6 +119,9 @@ def explain(
         limit: steps at most; 1000 are told, 300 drawn.
         as_json: print one JSON object.
     """
+    for name, seconds in (("--from", since), ("--to", until)):
+        if math.isnan(seconds):
+            raise CommandError(f"{name}: a number of seconds wanted", Exit.MISUSE)
     if sequence and machine is not None:
         raise CommandError("--sequence and --machine are two pictures", Exit.MISUSE)
     stretch = Stretch(
@@ -121,24 +130,25 @@ def explain(
     try:
         story = Story(file)
         if machine is not None:
-            _print("machine", told.path(machine, chosen(story, stretch), link), as_json)
-            return Exit.OK
-        cut = _Cut(
-            chosen(story, stretch, every=every), limit or (DRAWN if sequence else TOLD)
-        )
-        if sequence:
+            cut = _Cut(chosen(story, stretch), None)
+            _print("machine", told.path(machine, cut, link), as_json)
+        elif sequence:
+            cut = _Cut(chosen(story, stretch, every=every), limit or DRAWN)
             _draw(story, cut, as_json=as_json)
         else:
+            cut = _Cut(chosen(story, stretch, every=every), limit or TOLD)
             _list(story, cut, as_json=as_json)
     except TraceError as exc:
         raise CommandError(str(exc)) from None
+    if not cut.told:
+        raise CommandError(f"{file}: {_NOTHING}")
     return Exit.OK
 
 
 class _Cut:
-    """So many steps, and the number of those that were left out."""
+    """So many steps, or all, and the number of those that were left out."""
 
-    def __init__(self, steps: Iterator[Step], most: int) -> None:
+    def __init__(self, steps: Iterator[Step], most: int | None) -> None:
         self._steps = steps
         self._most = most
         self.told = self.left_out = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -17,7 +18,7 @@ from ...fsm.node import Node
 from ...fsm.policy import BY_SCORE, FAIR
 from ...fsm.settings import Settings
 from ...spec.address import PointError
-from ...spec.config import Config, ConfigError
+from ...spec.config import Config, ConfigError, Fault
 from ...spec.identity import Identity, PeerId
 from ...spec.message import MessageCodec
 from ...spec.metadata import TezosMetadata, constant_score, usefulness_score
@@ -48,16 +49,17 @@ from .network import (
     Versions,
     network_of,
 )
+from .output import takes_colours
 from .search import search
 from .start import remark
+from .usage import DATA_DIR_ENV, VARIABLES
 
-#: Environment variables that begin as those of the configuration do, and are not theirs.
-OTHERS: Final = ("TEZOS_P2P_DATA_DIR", "TEZOS_P2P_ENDPOINT")
 #: Points that a network's nodes begin with.
 _SEEDS: Final = {"mainnet": ("boot.tzinit.org", "boot.tzboot.net", "boot.tzbeta.net")}
 HOME: Final = Path("~/.tezos-p2p")
 #: What differs from the reference's defaults: only this machine can dial us.
 _HERE: Final = {"listen-addr": "127.0.0.1:9732"}
+_NOWHERE: Final = "has no effect: there is no admin interface; see --rpc-addr"
 _UNUSED: Final = "the admin interface does not listen at this address: it has no effect"
 
 
@@ -72,7 +74,7 @@ def add(app: App) -> None:
 
 def run(
     *,
-    data_dir: Annotated[Path, Parameter(env_var=OTHERS[0])] = HOME,
+    data_dir: Annotated[Path, Parameter(env_var=DATA_DIR_ENV)] = HOME,
     network: NetworkName = "sandbox",
     chain_name: ChainName = None,
     distributed_db_versions: Versions = None,
@@ -82,9 +84,9 @@ def run(
     log_level: LogLevel = "info",
     seconds: MaybeSeconds = None,
     record: Path | None = None,
-    record_max: Annotated[int, Parameter(validator=Number(gte=1, lte=1 << 20))] = (
-        RECORD_MAX >> 20
-    ),
+    record_max: Annotated[
+        int | None, Parameter(validator=Number(gte=1, lte=1 << 20))
+    ] = None,
     rpc_host: Annotated[tuple[str, ...], Parameter(negative=())] = (),
     legacy_rpc: bool = False,
     shares: SharesName = "fair",
@@ -106,13 +108,15 @@ def run(
         log_level: the least that is logged.
         seconds: end after so many seconds.
         record: new file to record the run in, for the commands replay and explain.
-        record_max: MiB at which the recording ends; the node goes on.
-        rpc_host: another NAME[:PORT] by which clients may call it.
-        legacy_rpc: the admin interface has the form of 2019.
+        record_max: MiB at which the recording ends, 256 unless given; the node goes on.
+        rpc_host: another NAME[:PORT] by which clients may call the admin interface.
+        legacy_rpc: the admin interface has the form of 2019, not that of 2026.
         shares: divide bandwidth evenly, or by how useful peers have been.
         flags: options of the node, by the reference's names.
     """
     files = DataDir(data_dir.expanduser())
+    if record is None and record_max is not None:
+        raise CommandError("--record-max is of --record", Exit.MISUSE)
     if record is not None and os.path.lexists(record):
         raise CommandError(
             f"{record}: there is something already; a recording is written to a new file"
@@ -121,7 +125,7 @@ def run(
     flags = Flags() if flags is None else flags
     config = configuration(files, network, flags)
     faces = load_interfaces(files.config, flags)
-    log = make_log(log_format, log_level)
+    log = make_log(log_format, log_level, colours=takes_colours(sys.stderr))
     with files.lock():
         for fault in (*config.warnings, *faces.warnings):
             log.warning("configuration", what=str(fault))
@@ -137,6 +141,9 @@ def run(
             rpc = _open_rpc(faces.rpc, faces.acl, rpc_host)
             for rpc_door in rpc:
                 doors.callback(rpc_door.close)
+            for flag, given in (("--legacy-rpc", legacy_rpc), ("--rpc-host", rpc_host)):
+                if given and not rpc:
+                    log.warning("configuration", what=f"{flag}: {_NOWHERE}")
             for name in unmatched(faces.acl, rpc) if rpc else ():
                 log.warning("configuration", what=f"{files.config}: {name}: {_UNUSED}")
             identity = identity_in(files, config.p2p.expected_proof_of_work)
@@ -152,7 +159,7 @@ def run(
             warn_of_nobody(network, daemon, log)
             check_descriptors(config.p2p.limits.max_connections, log)
             log.info("identity", peer=str(identity.peer_id), network=ours.chain_name)
-            with _recorded(daemon, record, record_max):
+            with _recorded(daemon, record, record_max or RECORD_MAX >> 20):
                 daemon.run(driver)
 
 
@@ -195,7 +202,7 @@ def configuration(files: DataDir, network: NetworkName, flags: Flags) -> Config:
     faults = load_interfaces(files.config, flags).faults
     try:
         config = load_config(
-            files.config, os.environ, flags, defaults=defaults, others=OTHERS
+            files.config, os.environ, flags, defaults=defaults, others=VARIABLES
         )
     except ConfigError as exc:
         faults = exc.faults + faults
@@ -204,7 +211,15 @@ def configuration(files: DataDir, network: NetworkName, flags: Flags) -> Config:
             return config
     for fault in faults[:-1]:
         remark(f"tezos-p2p: {fault}")
-    raise CommandError(str(faults[-1]), Exit.MISUSE)
+    code = Exit.MISUSE if all(map(_is_typed, faults)) else Exit.FAILED
+    raise CommandError(str(faults[-1]), code)
+
+
+def _is_typed(fault: Fault) -> bool:
+    """Whether a fault is of the command line or the environment, and not of the file."""
+    if fault.source == "configuration":  # of several options
+        return not any(it.startswith("file ") for it in fault.path.split(", "))
+    return fault.source in ("command line", "environment")
 
 
 def identity_in(files: DataDir, difficulty: float) -> Identity:

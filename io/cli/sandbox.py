@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Annotated, Any, Final, Literal
 
 from cyclopts import App, Parameter
@@ -162,6 +162,15 @@ def size_text(size: int) -> str:
     return f"{size} B"
 
 
+def _why(missing: Sequence[object], faults: Sequence[str]) -> str:
+    """Say in a few words what has failed."""
+    parts = [f"{len(missing):,} deliveries missing"] if missing else []
+    parts += faults[:1]
+    if len(faults) > 1:
+        parts.append(f"and {len(faults) - 1:,} more faults")
+    return "; ".join(parts)
+
+
 # -- at the end ------------------------------------------------------------------------
 
 
@@ -188,5 +197,5 @@ def facts_of(summary: Summary) -> dict[str, str]:
     if summary.good:
         facts["verdict"] = "nothing was lost"
     else:
-        facts["verdict"] = f"FAILED, {len(found['missing']):,} deliveries missing"
+        facts["verdict"] = f"FAILED, {_why(found['missing'], summary.board.faults)}"
     return facts

@@ -37,7 +37,7 @@ class Found:
     """What a search has found, and what it took.
 
     Attributes:
-        tries: those of the batches before the one with the find.
+        tries: those that were reported before the find, and those that led to it.
     """
 
     identity: Identity

@@ -31,6 +31,7 @@ _NEEDS_EXTRA: Final = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
+    _fill_places()
     _write_anything()
     try:
         code = _run(sys.argv[1:] if arguments is None else arguments)
@@ -83,6 +84,19 @@ def _run(arguments: Sequence[str]) -> Exit:
         if (exc.name or "").partition(".")[0] not in _EXTRA:
             raise
         raise CommandError(_NEEDS_EXTRA, Exit.MISUSE) from None
+
+
+def _fill_places() -> None:
+    """Let nobody get the descriptor of a standard stream that is closed.
+
+    The first file that is opened would, and whatever writes to standard error without
+    asking Python, such as the interpreter when it crashes, would write into it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free
 
 
 def _write_anything() -> None:

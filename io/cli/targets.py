@@ -1,6 +1,7 @@
 """The points of a probe: from the command line, and from files.
 
-A file has one point a line, ``host[:port][#peer_id]``.  Empty lines are skipped, and so
+A point is ``host[:port][#peer_id]``, and an IPv6 address that stands alone on the command
+line needs no brackets.  A file has one point a line.  Empty lines are skipped, and so
 is what follows a ``#`` at the beginning of a line or behind a blank.  All that is wrong
 with a file is told at once.
 """
@@ -14,7 +15,7 @@ from typing import Final
 
 from ...spec.address import PointError
 from ...spec.identity import PeerId
-from ...spec.point import DEFAULT_PORT, Point
+from ...spec.point import DEFAULT_PORT, Point, bracketed
 from ..ends import split
 from .exits import CommandError, Exit
 from .start import remark
@@ -35,7 +36,7 @@ def check_target(text: str) -> None:
         PointError: it is neither.
     """
     if not text.startswith("@"):
-        _meaning(text)
+        _meaning(bracketed(text))
 
 
 def targets_of(texts: Iterable[str], files: Iterable[Path]) -> list[str]:
@@ -51,7 +52,10 @@ def targets_of(texts: Iterable[str], files: Iterable[Path]) -> list[str]:
     """
     named: list[str] = []
     for text in texts:
-        named += read_targets(Path(text[1:])) if text.startswith("@") else (text,)
+        if text.startswith("@"):
+            named += read_targets(Path(text[1:]))
+        else:
+            named.append(bracketed(text))
     for file in files:
         named += read_targets(file)
     first: dict[object, str] = {}

@@ -548,10 +548,9 @@ def test_every_command_has_help_and_json(command, capsys):
 
 
 def test_the_group_names_its_commands(capsys):
-    for words in (("admin",), ("admin", "--help"), ("admin", "--json")):
-        assert main(words) == 0
-        out = capsys.readouterr().out
-        assert all(command.split()[0] in out for command in COMMANDS)
+    assert main(["admin", "--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(command.split()[0] in out for command in COMMANDS)
 
 
 def test_its_variable_is_none_of_the_configuration(capsys, monkeypatch, tmp_path):

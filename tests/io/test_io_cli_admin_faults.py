@@ -300,14 +300,20 @@ def test_http_on_a_port_of_tls(certificate, capsys):
         (f"kick peer {B[:-1]}a", "checksum"),
         (f"kick peer {B} {B}", "nused"),
         ("ban address", "ADDRESS"),
-        ("ban address localhost:1", "'localhost' is no IPv4 or IPv6 address"),
+        ("ban address localhost:1", "is not of the form 1.2.3.4[:PORT] or [IPv6][:PORT]"),
         ("ban address 1.2.3.4:99999", "port 99999 is not in 0..65535"),
         ("ban address 1.2.3.4:x", "is not of the form"),
-        ("ban address 2001:db8::1", "is not of the form"),
-        ("connect address 1.2.3", "'1.2.3' is no IPv4 or IPv6 address"),
+        # The last could be a port.
+        ("ban address 2001:db8::1:9732", "is not of the form"),
+        ("ban address 2001:db8::/32", "is a prefix: the admin interface takes single"),
+        (f"trust address 1.2.3.4#{B}", "names a peer: an address alone is wanted"),
+        ("connect address 1.2.3", "'1.2.3' is not of the form 1.2.3.4[:PORT]"),
+        ("", "tezos-p2p admin: more words are wanted"),
+        ("--endpoint http://[::1]:1", "tezos-p2p admin: more words are wanted"),
         ("is address banned", "ADDRESS"),
         ("is address", "more words are wanted"),
-        ("kick --json", "json"),
+        ("kick --json", "tezos-p2p admin kick: more words are wanted"),
+        ("is --timeout=1 peer --generation 2019", "is peer: more words are wanted"),
         ("--json kick", "more words are wanted"),
         ("clear everything", "everything"),
         ("p2p stat more", "more"),
@@ -330,7 +336,7 @@ def test_http_on_a_port_of_tls(certificate, capsys):
         ("p2p stat --endpoint http://é:1", "characters that no endpoint has"),
         ("p2p stat --endpoint unix:", "is not of the form unix:PATH"),
         (f"p2p stat --endpoint unix:/{'x' * 200}", "is not of the form unix:PATH"),
-        ("watch --kind nope", "'nope' is none of too_few_connections, "),
+        ("watch --kind nope", "for --kind: 'nope' is none of too_few_connections, "),
         ("watch --point localhost", "is no IPv4 or IPv6 address"),
         ("watch --peer me", "me"),
         ("watch --count 0", "at least 1"),
@@ -339,9 +345,12 @@ def test_http_on_a_port_of_tls(certificate, capsys):
 )
 def test_wrong_usage_is_told_as_the_reference_does(arguments, said, capsys):
     """One line, an empty line, and the usage; 1 for scripts that know its client."""
-    assert main(["admin", *arguments.split(" ")]) == 1
+    assert main(["admin", *arguments.split()]) == 1
     out, err = capsys.readouterr()
-    assert out == ""
+    if "--json" not in arguments:
+        assert out == ""
+    else:
+        assert said in json.loads(out)["error"]
     assert re.match(r"Error:\n  [^\n]+\n\nUsage:\n  tezos-p2p admin ", err)
     assert said in err.splitlines()[1]
 

@@ -400,7 +400,7 @@ def test_files_that_are_saved_and_those_that_are_not_are_told(tmp_path):
     found = [(level, name) for level, name, _ in logged("debug", save)]
     assert found == [
         ("error", "parse_error_peers"),
-        ("warning", "file"),
+        ("error", "file"),
         ("error", "save_error_peers"),
         ("debug", "saved"),
         ("debug", "saved"),

@@ -36,6 +36,17 @@ def test_the_stamp_found_is_good_and_no_process_is_left(processes):
     assert all(progress.expected == 8192 for progress in seen)
 
 
+@pytest.mark.parametrize("first", [0, 5, (1 << 192) - 3])
+def test_all_tries_are_told_at_the_end_and_those_before_the_find(monkeypatch, first):
+    monkeypatch.setattr(proof_of_work, "_first", lambda: first)
+    seen: list[int] = []
+    stamp = find_stamp(KEY, 5.0, 1, lambda each: seen.append(each.tries), batch=7)
+    tries = 1
+    while (first + tries - 1) % (1 << 192) != int.from_bytes(stamp, "big"):
+        tries += 1
+    assert seen == [*range(7, tries, 7), tries]
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_giving_up_from_the_progress_callback_leaves_no_process(processes):
     class Enough(Exception):

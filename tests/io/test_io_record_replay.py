@@ -435,8 +435,27 @@ def test_a_stretch_is_told(file, command):
     _, out, _ = command("explain", file, "--from-line", number, "--to-line", number)
     assert "is connected" in out
     assert len(out.splitlines()) == 2
-    _, out, _ = command("explain", file, "--link", 7)
-    assert out == ""
+
+
+@pytest.mark.parametrize("picture", [(), ("--sequence",), ("--machine", "admission")])
+@pytest.mark.parametrize(
+    "stretch", [("--link", 99), ("--from", 5, "--to", 1), ("--from-line", 10_000)]
+)
+def test_a_stretch_of_nothing_is_told_as_such(file, command, stretch, picture):
+    code, out, err = command("explain", file, *stretch, *picture)
+    assert code == 1
+    assert picture or out == ""
+    assert "no step there: see --from, --to, --from-line" in err.splitlines()[-1]
+    code, out, _ = command("explain", file, *stretch, *picture, "--json")
+    assert code == 1
+    assert picture or json.loads(out)["steps"] == []
+
+
+@pytest.mark.parametrize("option", ["--from", "--to"])
+def test_a_moment_is_a_number(file, command, option):
+    code, out, err = command("explain", file, option, "nan")
+    assert (code, out) == (2, "")
+    assert f"{option}: a number of seconds wanted" in err
 
 
 def test_what_is_left_out_is_counted(file, command):

@@ -320,7 +320,7 @@ def test_a_chunk_of_few_bytes_is_doubted() -> None:
 
 
 def test_the_test_chain_is_told_to_have_no_effect() -> None:
-    assert warnings({"p2p": {"listen-addr": "_", "enable_testchain": True}}) == [
+    assert warnings({"p2p": {"listen-addr": "[::]", "enable_testchain": True}}) == [
         "f: p2p.enable_testchain: has no effect; leave it out"
     ]
 
@@ -335,7 +335,7 @@ def test_what_nobody_knows_is_a_warning_with_a_guess() -> None:
             "limits": {"max-conections": 1, "zzz": {}, "known_points_history_size": 500},
             "limits.backlog": 7,
             "\x1b[2J": 1,
-            "listen-addr": "_",
+            "listen-addr": "[::]",
         },
         "unheard-of": 7,
     }
@@ -352,6 +352,28 @@ def test_what_nobody_knows_is_a_warning_with_a_guess() -> None:
 
 
 # -- faults ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", " \t"])
+def test_an_address_that_says_nothing_is_a_fault(text: str) -> None:
+    (listen,) = faults({"p2p": {"listen-addr": text}})
+    assert listen == (
+        'f: p2p.listen-addr: is empty; write "127.0.0.1:9732" for this machine only, '
+        '"[::]:9732" for all addresses; null in a file, none elsewhere, means nowhere'
+    )
+    (nearby,) = faults({"p2p": {"listen-addr": "[::]", "discovery-addr": text}})
+    assert nearby == (
+        'f: p2p.discovery-addr: is empty; write, for example, "255.255.255.255:10732"; '
+        "null in a file, none elsewhere, means nowhere"
+    )
+
+
+@pytest.mark.parametrize(("text", "port"), [("_", 9732), (":9732", 9732), (":0", 0)])
+def test_an_address_without_a_host_is_doubtful(text: str, port: int) -> None:
+    assert warnings({"p2p": {"listen-addr": text}}) == [
+        f'configuration: file f: p2p.listen-addr: "{text}" has no host: every address of '
+        f'this machine is meant; write "[::]:{port}" if so, or "127.0.0.1:{port}"'
+    ]
 
 
 def test_every_fault_is_told_at_once_with_its_path_and_what_to_do() -> None:
@@ -436,7 +458,7 @@ def test_a_wrong_bound_is_not_compared_with_the_others() -> None:
     assert len(faults(document)) == 1
 
 
-SMALL = {"p2p": {"listen-addr": "_", "limits": {"max_known_points": [100, 99]}}}
+SMALL = {"p2p": {"listen-addr": "[::]", "limits": {"max_known_points": [100, 99]}}}
 
 
 def test_a_table_smaller_than_the_connections_is_a_fault() -> None:
@@ -445,7 +467,7 @@ def test_a_table_smaller_than_the_connections_is_a_fault() -> None:
         "limits.max_known_points: collection leaves 99, fewer than 100 connections; "
         "write, for example, [400, 300]"
     ]
-    SMALL_ENOUGH = {"listen-addr": "_", "limits": {"max_known_points": [100, 100]}}
+    SMALL_ENOUGH = {"listen-addr": "[::]", "limits": {"max_known_points": [100, 100]}}
     assert of({"p2p": SMALL_ENOUGH}).p2p.limits.max_known_points == (100, 100)
 
 

@@ -37,7 +37,7 @@ from tezos_p2p.spec import (
     point,
 )
 from tezos_p2p.spec.address import ADDRESS
-from tezos_p2p.spec.point import CONNECTION_ID, POINT
+from tezos_p2p.spec.point import CONNECTION_ID, POINT, bracketed
 
 PEER = "idqSpQPFDBN4yMhLEzwtqGgxRLNrj4"
 
@@ -118,6 +118,32 @@ def test_what_the_grammar_does_not_cover_is_refused_as_a_whole(text: str) -> Non
         PointError, match=r"is not of the form host\[:port\]\[#peer_id\]$"
     ):
         Endpoint.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("::1", "[::1]"),
+        ("::", "[::]"),
+        ("2001:db8::", "[2001:db8::]"),
+        ("2001:db8::1", "[2001:db8::1]"),
+        ("1:2:3:4:5:6:7:8", "[1:2:3:4:5:6:7:8]"),
+        ("::ffff:1.2.3.4", "[::ffff:1.2.3.4]"),
+        ("2001:db8::1:face", "[2001:db8::1:face]"),
+        # An address and a port, perhaps.
+        ("2001:db8::1:9732", "2001:db8::1:9732"),
+        ("::1:2", "::1:2"),
+        *(
+            (text, text)
+            for text in ("", "[::1]:1", "1.2.3.4:5", "a.b", "unix:/x", ":::1")
+        ),
+    ],
+)
+def test_people_need_no_brackets_where_only_one_thing_can_be_meant(
+    text: str, meant: str
+) -> None:
+    assert bracketed(text) == meant
+    assert bracketed(meant) == meant
 
 
 @pytest.mark.parametrize("port", ["65536", "70000", "99999", "100000", "9" * 5000])
