@@ -49,6 +49,8 @@ __all__ = ["Node", "NodeOptions", "NotConnected"]
 
 M = TypeVar("M")
 Meta = TypeVar("Meta")
+#: As `M`, of a node that is being made.
+Told = TypeVar("Told")
 T = TypeVar("T")
 
 
@@ -171,10 +173,10 @@ class Node(NodeEnds[M, Meta]):
     """
 
     def __init__(
-        self,
+        self: Node[Told, Any],  # a type of metadata of one's own comes with `of`
         identity: Identity,
         network: Network,
-        codec: ApplicationCodec[M],
+        codec: ApplicationCodec[Told],
         listen: Point | str | None = None,
         *,
         nearby: Point | None = None,
