@@ -15,8 +15,9 @@ reserved slots            incoming connections never take the last slots: they a
 anchors                   points that we were connected to longest are dialled first
                           after a restart, until each was reached once; they are kept
                           for the next restart until others take their places
-test before evict         a point that we have reached before leaves the table only
-                          after a new dial, the test, has failed
+test before evict         a point that a dial of ours has reached before leaves the table
+                          only after a new dial, the test, has failed; who comes to us
+                          proves no port
 ========================  ==============================================================
 
 Quota and dials count for the Internet only: networks of one's own are one block, and a
