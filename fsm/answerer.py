@@ -279,12 +279,17 @@ class Answerer:
             LocalProtocolError: nothing was to be dialled.
         """
         swap = self.swaps.current
-        if link is None or self._world.facts(link) is None:
+        new = None if link is None else self._world.facts(link)
+        banned = swap is not None and self._world.is_banned(swap.source, now)
+        if new is None or banned:
             self.swaps.fail()
             assert swap is not None
             self._tell(told.SwapFailure(swap.source))
+            # Nobody has to go for the friend of an offender, but he himself.
+            if new is not None and not new.trusted:
+                self._commands.append(Disconnect(new.link, _SWAPPED))
             return
-        self.swaps.succeed(link, now)
+        self.swaps.succeed(new.link, now)
         assert swap is not None
         self._tell(told.SwapSuccess(swap.source))
         if self._world.active() <= self._least:
@@ -292,17 +297,17 @@ class Answerer:
         dropped = self._world.link_of(swap.drop)
         facts = None if dropped is None else self._world.facts(dropped)
         # The peer may be gone, be trusted by now, or be the very one that was dialled.
-        if facts is not None and not facts.trusted and facts.link != link:
+        if facts is not None and not facts.trusted and facts.link != new.link:
             self._commands.append(Disconnect(facts.link, _SWAPPED))
         elif self._world.active() > self._most:
             # Others came meanwhile: what should have stayed as many are too many.
-            self._commands.append(Disconnect(link, _SWAPPED))
+            self._commands.append(Disconnect(new.link, _SWAPPED))
 
-    def forget(self, link: int) -> None:
+    def forget(self, link: int, now: float) -> None:
         """Let go of a link that runs no more; harmless if nothing is known of it."""
         self._talks.pop(link, None)
         self._timers.set(link, None)
-        self.swaps.forget(link)
+        self.swaps.forget(link, now)
 
     # -- what maintenance asks for -----------------------------------------------------
 
@@ -496,7 +501,7 @@ class Answerer:
         return (
             facts.may_swap
             and world.has_room()
-            and self.swaps.may_steer(party, world.active())
+            and self.swaps.may_steer(party, world.active(), now)
             and may_teach(facts.address, message.point)
             # Who is here already would refuse a second connection.
             and world.link_of(message.peer_id) is None

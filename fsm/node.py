@@ -456,7 +456,7 @@ class Node(Figures[M, Meta]):
                     self._wishes.over(attempt.link, ran, why)
                     if self._diversity is not None:
                         self._diversity.left(attempt.link)
-                    self._answerer.forget(attempt.link)
+                    self._answerer.forget(attempt.link, now)
                     self._settled(attempt, ran, now)
                 case Heard(attempt, message):
                     self._answerer.received(attempt.link, message, now)

@@ -149,6 +149,10 @@ class Surroundings(Generic[Meta]):
         """Whether a point is in the table, or our own."""
         return point in self._pool.known_points or self._pool.is_own(point)
 
+    def is_banned(self, peer_id: PeerId, now: float) -> bool:
+        """Whether a peer is banned, for good or for a while."""
+        return self._acl.is_peer_banned(peer_id, now)
+
     def may_dial(self, point: Point, now: float) -> bool:
         """Whether a dial would begin."""
         if self._acl.is_banned(point.address, now) or self._pool.is_own(point):

@@ -15,9 +15,12 @@ A, asking  their answer came: q is dialled            accept, then an outcome
 The outcome is succeed or fail.  Requests are not taken up while a swap is going on, nor
 for the linger after a success; answers to our own are not bound by the linger.
 
-A peer that may choose whom we connect to could surround us with its friends.  So of the
-links that run few may owe their place to swaps (a quarter), and fewer to those of one
-party (2).
+A peer that may choose whom we connect to could surround us with its friends, or strip us
+of whom we have chosen, if its friends hang up as soon as they run.  So few places are
+given by swaps (as many as a quarter of the links that run), and fewer by those of one
+party (2).  A place is taken for half an hour at least, and as long as its link runs: in
+quiet networks swaps are about as frequent as without that.  What an offender has begun
+comes to nothing: if whom we agreed with is banned meanwhile, nobody is dropped.
 
 Source: the swap part of the reference node's connect handler, 2026; one at a time and the
 shares are our own.
@@ -33,11 +36,14 @@ import attrs
 from ..spec.identity import PeerId
 from ..spec.point import Point
 from .machine import RUNNERS, Row, States, Table, Trigger, shared
+from .timers import Timers
 
-#: Running links that one party may have chosen for us.
+#: Places that one party may have filled for us.
 STEERED_MAX: Final = 2
-#: One running link in so many may owe its place to a swap; 2 links may in any case.
+#: One place may be filled by swaps for so many running links; 2 may in any case.
 STEERED_SHARE: Final = 4
+#: Seconds for which a place counts at least, whether or not its link still runs.
+STEERED_TIME: Final = 1800.0
 
 
 class State(States):
@@ -105,7 +111,12 @@ class Swaps:
     won: int = attrs.field(default=0, init=False)
     lost: int = attrs.field(default=0, init=False)
     _succeeded: float = attrs.field(default=-float("inf"), init=False)
-    _steered: dict[int, Hashable] = attrs.field(factory=dict[int, Hashable], init=False)
+    # By link the party, and until when the place is taken at least; of links that are
+    # gone, when it is free.
+    _steered: dict[int, tuple[Hashable, float]] = attrs.field(
+        factory=dict[int, tuple[Hashable, float]], init=False
+    )
+    _gone: Timers = attrs.field(factory=Timers, init=False)
     _parties: dict[Hashable, int] = attrs.field(factory=dict[Hashable, int], init=False)
 
     # -- questions ---------------------------------------------------------------------
@@ -121,13 +132,16 @@ class Swaps:
             return False
         return now - self._succeeded >= self.linger
 
-    def may_steer(self, party: Hashable, active: int) -> bool:
+    def may_steer(self, party: Hashable, active: int, now: float) -> bool:
         """Whether one more link may owe its place to a party.
 
         Args:
             party: whom it would be owed to.
             active: links that run.
+            now: the present.
         """
+        for link in self._gone.pop_due(now):
+            self._free(link)
         most = max(STEERED_MAX, active // STEERED_SHARE)
         return len(self._steered) < most and self._parties.get(party, 0) < STEERED_MAX
 
@@ -177,8 +191,7 @@ class Swaps:
         """
         party = None if self.current is None else self.current.party
         self._fire("succeed", now)
-        self.forget(link)
-        self._steered[link] = party
+        self._steered[link] = party, now + STEERED_TIME
         self._parties[party] = self._parties.get(party, 0) + 1
 
     def fail(self) -> None:
@@ -189,11 +202,18 @@ class Swaps:
         """
         self._fire("fail", None)
 
-    def forget(self, link: int) -> None:
-        """Give the place of a link back; harmless if it owes it to nobody."""
+    def forget(self, link: int, now: float) -> None:
+        """Take note that a link is gone; harmless if it owes its place to nobody."""
         if link not in self._steered:
             return
-        party = self._steered.pop(link)
+        _, until = self._steered[link]
+        if now < until:
+            self._gone.set(link, until)
+        else:
+            self._free(link)
+
+    def _free(self, link: int) -> None:
+        party, _ = self._steered.pop(link)
         count = self._parties[party] - 1
         if count:
             self._parties[party] = count

@@ -74,6 +74,10 @@ class World(Protocol):
         """Whether a point is in the table, or our own."""
         ...
 
+    def is_banned(self, peer_id: PeerId, now: float) -> bool:
+        """Whether a peer is banned, for good or for a while."""
+        ...
+
     def may_dial(self, point: Point, now: float) -> bool:
         """Whether a dial would begin: not banned, not own, not connected or about to."""
         ...

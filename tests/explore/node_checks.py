@@ -165,6 +165,11 @@ def _faults_of_bans(host: Host) -> Iterator[str]:
             yield f"{link} is {it.state.name} with a banned peer"
 
 
+def _steered_by(found: swaps.Swaps) -> list[int]:
+    """Return the links that swaps know of, but for places that outlive theirs."""
+    return [link for link in found._steered if link not in found._gone._armed]
+
+
 def _faults_of_memory(host: Host) -> Iterator[str]:
     """Nobody knows of a link that is forgotten."""
     node = host.node
@@ -175,7 +180,7 @@ def _faults_of_memory(host: Host) -> Iterator[str]:
         "the seats": node._reception._door.seats._key_of,
         "the talks": node._answerer._talks,
         "the talks' timers": node._answerer._timers._armed,
-        "the swaps": node._answerer.swaps._steered,
+        "the swaps": _steered_by(node._answerer.swaps),
         "the driver": dict.fromkeys(host.closing),
     }
     for what, links in kept.items():

@@ -24,7 +24,7 @@ from tezos_p2p.fsm.answerer import (
 )
 from tezos_p2p.fsm.machine import LocalProtocolError, compiled, shared
 from tezos_p2p.fsm.scope import may_teach
-from tezos_p2p.fsm.swap import State
+from tezos_p2p.fsm.swap import STEERED_TIME, State
 from tezos_p2p.spec import message as said
 from tezos_p2p.spec import pool_events as told
 from tezos_p2p.spec.address import Address
@@ -62,6 +62,7 @@ class Scene:
     told: list[Point] = attrs.field(factory=list)
     known: dict[Point, None] = attrs.field(factory=dict)
     forbidden: dict[Point, None] = attrs.field(factory=dict)
+    banned: dict[PeerId, None] = attrs.field(factory=dict)
     room: bool = True
     made: int = 0
     picks: int = 0
@@ -96,6 +97,9 @@ class Scene:
 
     def knows(self, point: Point) -> bool:
         return point in self.known
+
+    def is_banned(self, peer_id: PeerId, now: float) -> bool:
+        return peer_id in self.banned
 
     def may_dial(self, point: Point, now: float) -> bool:
         return point not in self.forbidden
@@ -284,15 +288,15 @@ def test_after_a_peer_has_left_nothing_of_it_is_handled():
         answerer.received(link, Bootstrap(), 0.0)
         answerer.received(link, Bootstrap(), 0.0)
     commands(answerer)
-    answerer.forget(A)
-    answerer.forget(A)
+    answerer.forget(A, 0.0)
+    answerer.forget(A, 0.0)
     del world.links[A], world.links[B]  # of B the answerer was not told yet
     answerer.handle_timeout(1.0)
     assert commands(answerer) == []
     for message in (Bootstrap(), Advertise((NEW,)), SwapRequest(NEW, STRANGER)):
         answerer.received(A, message, 2.0)
     assert commands(answerer) == []
-    answerer.forget(B)
+    answerer.forget(B, 0.0)
     assert not answerer._talks
     assert answerer.next_timeout() is None
 
@@ -328,7 +332,7 @@ def test_that_a_private_node_ignores_somebody_is_told_once_for_each_connection()
             answerer.received(link, Bootstrap(), now)
     found = list(iter(answerer.next_event, None))
     assert found == [PrivateAsked(peer(link), "bootstrap", False) for link in (A, B)]
-    answerer.forget(A)
+    answerer.forget(A, 0.0)
     answerer.received(A, Bootstrap(), 1000.0)
     assert answerer.next_event() == found[0]
     assert answerer.next_event() is None
@@ -420,6 +424,20 @@ def test_if_the_dial_fails_nobody_is_dropped(new):
     assert events(answerer)[-1] == "swap_failure 1"
     # Others may ask again at once.
     assert len(ask(answerer, B, 5.0)) == 1
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_nobody_is_dropped_for_the_friend_of_who_was_banned_meanwhile(trusted):
+    world, answerer = scene(A, B)
+    answerer.replied(agree(answerer, A, 0.0), True, 0.0)
+    commands(answerer)
+    world.links[C] = facts_of(C, trusted=trusted)
+    world.banned[peer(A)] = None
+    answerer.swapped(C, 2.0)
+    ends = [(it.link, it.reason.reason) for it in commands(answerer)]
+    assert ends == ([] if trusted else [(C, Reason.PEER_SWAPPED)])
+    assert events(answerer)[-1] == "swap_failure 1"
+    assert (answerer.swaps.won, answerer.swaps.lost) == (0, 1)
 
 
 @pytest.mark.parametrize(("most", "gone"), [(2, [C]), (3, [])])
@@ -601,8 +619,9 @@ def test_a_party_steers_two_links_and_no_more():
     world.links[C] = facts_of(C)
     assert len(ask(answerer, C, now)) == 1
     answerer.replied(Reply(C, SwapAck(NEW, STRANGER), peer(C)), False, now)
-    answerer.forget(61)
-    assert len(ask(answerer, A, now + 200.0)) == 1
+    answerer.forget(61, now)
+    assert ask(answerer, A, STEERED_TIME - 1.0) == []  # its place stays taken
+    assert len(ask(answerer, A, STEERED_TIME + SWAP_GAP)) == 1
 
 
 # -- swaps: asking ---------------------------------------------------------------------
@@ -728,7 +747,8 @@ def test_nothing_is_proposed_where_nothing_could_come_of_it():
 def test_a_request_with_a_lost_answer_is_replaced_by_the_next():
     _, answerer = scene(A, B)
     propose(answerer, 0.0)
-    answerer.forget(A)  # it left, and came back under the same number: not the same talk
+    # It left, and came back under the same number: not the same talk.
+    answerer.forget(A, 0.0)
     answerer.received(A, SwapAck(NEW, STRANGER), 1.0)
     assert commands(answerer) == []
 
@@ -736,7 +756,7 @@ def test_a_request_with_a_lost_answer_is_replaced_by_the_next():
 def test_an_answer_that_was_sent_to_who_has_left_is_a_swap_all_the_same():
     _, answerer = scene(A, B)
     reply = agree(answerer, A, 0.0)
-    answerer.forget(A)
+    answerer.forget(A, 0.0)
     answerer.replied(reply, True, 0.0)
     assert commands(answerer) == [Connect(NEW, for_swap_of=A)]
 
@@ -798,6 +818,9 @@ class Member:
     def knows(self, point: Point) -> bool:
         return False
 
+    def is_banned(self, peer_id: PeerId, now: float) -> bool:
+        return False
+
     def may_dial(self, point: Point, now: float) -> bool:
         return (
             point != home(self.number)
@@ -830,7 +853,7 @@ class Net:
     def unlink(self, one: int, other: int) -> None:
         for mine, theirs in ((one, other), (other, one)):
             self.members[mine].peers.pop(theirs, None)
-            self.members[mine].answerer.forget(theirs)
+            self.members[mine].answerer.forget(theirs, self.now)
 
     def drain(self, member: Member) -> None:
         while (command := member.answerer.next_command()) is not None:

@@ -275,6 +275,9 @@ class Few:
     def knows(self, point: Point) -> bool:
         return False
 
+    def is_banned(self, peer_id: PeerId, now: float) -> bool:
+        return False
+
     def may_dial(self, point: Point, now: float) -> bool:
         return True
 

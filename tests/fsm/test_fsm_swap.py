@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tezos_p2p.fsm.machine import LocalProtocolError, compiled, shared
-from tezos_p2p.fsm.swap import STEERED_MAX, State, Swap, Swaps
+from tezos_p2p.fsm.swap import STEERED_MAX, STEERED_TIME, State, Swap, Swaps
 from tezos_p2p.spec.address import Address
 from tezos_p2p.spec.identity import PeerId
 from tezos_p2p.spec.point import Point
@@ -105,7 +105,7 @@ def test_every_step_in_every_state(state, step):
     for each in WAYS[state]:
         STEPS[each](swaps)
     assert swaps.state is state
-    before = (swaps.current, swaps.won, swaps.lost, swaps.may_steer("them", 0))
+    before = (swaps.current, swaps.won, swaps.lost, swaps.may_steer("them", 0, 0.0))
     if step in LEGAL[state]:
         STEPS[step](swaps)
         assert swaps.state is LEGAL[state][step]
@@ -115,65 +115,97 @@ def test_every_step_in_every_state(state, step):
             STEPS[step](swaps)
         assert (caught.value.trigger, caught.value.state) == (step, state.name)
         assert swaps.state is state
-        after = (swaps.current, swaps.won, swaps.lost, swaps.may_steer("them", 0))
+        after = (swaps.current, swaps.won, swaps.lost, swaps.may_steer("them", 0, 0.0))
         assert after == before
 
 
-def win(swaps: Swaps, link: int, party: str) -> None:
+def win(swaps: Swaps, link: int, party: str, now: float = 0.0) -> None:
     swaps.accept(attrs.evolve(ASKED, party=party))
-    swaps.succeed(link, 0.0)
+    swaps.succeed(link, now)
 
 
-def test_one_party_steers_two_of_our_links():
+def test_one_party_fills_two_of_our_places():
     swaps = Swaps(30.0)
     win(swaps, 1, "them")
-    assert swaps.may_steer("them", 100)
+    assert swaps.may_steer("them", 100, 0.0)
+    win(swaps, 2, "them", 10.0)
+    assert not swaps.may_steer("them", 100, 10.0)
+    assert swaps.may_steer("others", 100, 10.0)
+    assert not swaps.may_steer("them", 100, 1e9)  # as long as both run
+
+
+def test_a_place_is_taken_for_its_time_also_if_its_link_is_gone_at_once():
+    swaps = Swaps(30.0)
+    win(swaps, 1, "them")
+    win(swaps, 2, "them", 10.0)
+    swaps.forget(99, 11.0)
+    for now in (11.0, 12.0):
+        swaps.forget(1, now)
+        swaps.forget(2, now)
+    assert not swaps.may_steer("them", 100, STEERED_TIME - 0.1)
+    assert swaps.may_steer("them", 100, STEERED_TIME)
+    win(swaps, 3, "them", STEERED_TIME)
+    assert not swaps.may_steer("them", 100, STEERED_TIME + 9.9)
+    assert swaps.may_steer("them", 100, STEERED_TIME + 10.0)
+
+
+def test_a_place_that_was_taken_for_its_time_is_free_when_its_link_is_gone():
+    swaps = Swaps(30.0)
+    win(swaps, 1, "them")
     win(swaps, 2, "them")
-    assert not swaps.may_steer("them", 100)
-    assert swaps.may_steer("others", 100)
-    swaps.forget(99)
-    swaps.forget(1)
-    swaps.forget(1)
-    assert swaps.may_steer("them", 100)
-    swaps.forget(2)
+    swaps.forget(1, STEERED_TIME)
+    assert swaps.may_steer("them", 100, STEERED_TIME)
+    swaps.forget(2, STEERED_TIME)
+    swaps.forget(2, STEERED_TIME)
     assert not swaps._parties
     assert not swaps._steered
+    assert not swaps._gone._armed
 
 
-def test_a_quarter_of_our_links_is_steered_by_others():
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_quarter_of_our_places_is_filled_by_others(gone):
     swaps = Swaps(30.0)
     for link in range(5):
         win(swaps, link, f"party {link}")
-    assert not swaps.may_steer("another", 23)
-    assert swaps.may_steer("another", 24)
-    assert not swaps.may_steer("another", 0)
-    assert Swaps(30.0).may_steer("another", 0)
-
-
-def test_a_link_is_counted_for_its_last_party_alone():
-    swaps = Swaps(30.0)
-    win(swaps, 1, "one")
-    win(swaps, 1, "two")
-    assert swaps._parties == {"two": 1}
+        if gone:
+            swaps.forget(link, 1.0)
+    assert not swaps.may_steer("another", 23, 1.0)
+    assert swaps.may_steer("another", 24, 1.0)
+    assert not swaps.may_steer("another", 0, 1.0)
+    assert swaps.may_steer("another", 0, STEERED_TIME) is gone
+    assert Swaps(30.0).may_steer("another", 0, 0.0)
 
 
 @given(
     st.lists(
-        st.tuples(st.booleans(), st.integers(0, 9), st.sampled_from(["a", "b", "c"])),
+        st.tuples(
+            st.booleans(),
+            st.integers(0, 9),
+            st.sampled_from(["a", "b", "c"]),
+            st.sampled_from([0.0, 60.0, 600.0, STEERED_TIME]),
+        ),
         max_size=50,
     )
 )
 def test_shares_are_kept_if_they_are_asked_for(steps):
-    swaps = Swaps(30.0)
-    plain: dict[int, str] = {}
-    for comes, link, party in steps:
-        if comes and link not in plain and swaps.may_steer(party, 16):
-            win(swaps, link, party)
-            plain[link] = party
-        elif not comes:
-            swaps.forget(link)
-            plain.pop(link, None)
-        counts = {each: list(plain.values()).count(each) for each in plain.values()}
-        assert swaps._parties == counts
-        assert all(count <= STEERED_MAX for count in counts.values())
-        assert len(plain) <= 4
+    swaps, now, new = Swaps(30.0), 0.0, 0
+    running: dict[int, str] = {}
+    won: list[tuple[float, str]] = []
+    for comes, number, party, passed in steps:
+        now += passed
+        if comes and swaps.may_steer(party, 16, now):
+            new += 1
+            win(swaps, new, party, now)
+            running[new] = party
+            won.append((now, party))
+        elif not comes and running:
+            link = list(running)[number % len(running)]
+            del running[link]
+            swaps.forget(link, now)
+        lately = [who for at, who in won if now < at + STEERED_TIME]
+        for places in (list(running.values()), lately):
+            assert len(places) <= 4
+            assert all(places.count(each) <= STEERED_MAX for each in "abc")
+        assert len(swaps._steered) == sum(swaps._parties.values()) <= 4
+        assert all(count <= STEERED_MAX for count in swaps._parties.values())
+        assert len(swaps._gone) < 80

@@ -15,6 +15,7 @@ from tezos_p2p.fsm.commands import Dial, Write
 from tezos_p2p.fsm.inbox import Left
 from tezos_p2p.fsm.prefix import Prefix
 from tezos_p2p.fsm.reception import Reception
+from tezos_p2p.fsm.swap import Swaps
 from tezos_p2p.spec.message import Bootstrap
 from tezos_p2p.spec.point import Point
 from tezos_p2p.spec.pool_events import (
@@ -397,6 +398,7 @@ def test_a_swap_that_cannot_be_dialled_has_failed(monkeypatch, swapping):
         events(host)
     refused = P2pError(ErrorKind.POINT_BANNED)
     monkeypatch.setattr(Reception, "dial", lambda *_: refused)
+    monkeypatch.setattr(Swaps, "may_steer", lambda *_: True)  # places may all be taken
     swapping.run(150.0)
     told = [type(event) for host in swapping.hosts for event in events(host)]
     assert SwapFailure in told

@@ -20,7 +20,11 @@ from scenes import (
     reasons,
 )
 
+from tezos_p2p.fsm.answerer import _Talk
+from tezos_p2p.fsm.swap import STEERED_TIME
+from tezos_p2p.spec.address import Address
 from tezos_p2p.spec.message import SwapAck, SwapRequest
+from tezos_p2p.spec.point import Point
 from tezos_p2p.spec.pool_events import (
     SwapAckReceived,
     SwapAckSent,
@@ -306,6 +310,67 @@ def test_many_peers_together_choose_a_quarter_of_our_connections_at_most():
         sim.run(70.0)
     assert len(neighbours(sim, host)) == 12
     assert 2 <= len(neighbours(sim, host) & set(friends)) <= 3
+
+
+@pytest.mark.parametrize("by", ["request", "answer"])
+def test_friends_that_hang_up_at_once_strip_us_of_two_and_no_more(by):
+    """One party of two peers: what was dropped for a friend is not dropped again soon."""
+    friends = [Point(Address.parse(f"66.66.66.{n}"), 9732) for n in range(10, 36)]
+    own = attrs.evolve(MANY, maintenance_idle_time=None)
+    sim, host = asked(guests=12, own=own)
+    quiet = attrs.evolve(MANY, swap_linger=None)
+    askers = []
+    for number in (20, 21):
+        there = Point(Address.parse(f"66.66.66.{number - 19}"), 9732)
+        askers.append(sim.add(there, node(number, limits=quiet), keeps=True))
+        dial(sim, askers[-1], 0)
+    for number, there in enumerate(friends, 100):
+        friend = sim.add(there, node(number, limits=quiet))
+        friend.node.pool.register_point(point(0), sim.now)
+    sim.run(1.0)
+    honest = {identity(number).peer_id for number in range(1, 13)}
+
+    def here():
+        running = host.node.pool.running.values()
+        return sum(it.peer.peer_id in honest for it in running)
+
+    for turn, there in enumerate(friends):
+        offer = (there, identity(100 + turn).peer_id)
+        asker = askers[turn % 2]
+        running = host.node.pool.by_peer(identity(20 + turn % 2).peer_id)
+        if running is None:
+            dial(sim, asker, 0)
+            sim.run(1.0)
+            running = host.node.pool.by_peer(identity(20 + turn % 2).peer_id)
+        if by == "answer":  # as if we had asked
+            talk = _Talk(offered=identity(turn % 12 + 1).peer_id, offered_until=1e9)
+            host.node._answerer._talks[running.link] = talk
+            put(sim, asker, 0, SwapAck(*offer))
+        else:
+            put(sim, asker, 0, SwapRequest(*offer))
+        sim.run(3.0)
+        part(sim, sim.hosts[-len(friends) + turn], 0)
+        sim.run(60.0)
+        assert here() >= 10
+    assert here() == 10
+    assert sim.now < STEERED_TIME
+    assert len(host.node._answerer.swaps._steered) <= 2
+
+
+def test_a_proposal_with_garbage_behind_it_has_nobody_dropped():
+    sim, host = asked(guests=3, outside=(4,))
+    put(sim, sim.hosts[1], 0, request(4))
+    far = sim.hosts[1].node
+    (link,) = far.pool.running
+    far._reception.connection(link).send_encoded(b"\0\0\0\x02\0\x06", b"")
+    sim.do(sim.hosts[1], lambda it: it._traffic.settle(link, sim.now))
+    sim.run(5.0)
+    assert host.node.acl.is_peer_banned(identity(1).peer_id, sim.now)
+    assert neighbours(sim, host) == {2, 3}
+    told = kinds(host)
+    assert SwapAckSent in told
+    assert SwapFailure in told
+    assert not host.node._answerer.swaps.busy
 
 
 def test_the_trusted_are_never_given_away():

@@ -31,6 +31,7 @@ from tezos_p2p.fsm.inbox import Joined, Left, Message
 from tezos_p2p.fsm.lifecycle import State as Stage
 from tezos_p2p.fsm.node import Node
 from tezos_p2p.fsm.pool import EVENTS_MAX
+from tezos_p2p.fsm.swap import STEERED_MAX, STEERED_SHARE
 from tezos_p2p.io.simulated import Host, Network, _End
 from tezos_p2p.spec.identity import PeerId
 from tezos_p2p.spec.point import Point
@@ -145,7 +146,11 @@ def check_containers(node: SimNode) -> None:
         assert sum(1 for key in armed if key not in lines) <= others
         assert len(timers) <= DEAD + 2 * len(armed)
     assert answerer._talks.keys() <= pool.running.keys()
-    assert answerer.swaps._steered.keys() <= pool.running.keys()
+    # Places that swaps have filled, or that nobody is to fill in their stead yet.
+    steered, gone = answerer.swaps._steered, answerer.swaps._gone._armed
+    assert {link for link in steered if link not in gone} <= pool.running.keys()
+    assert gone.keys() <= steered.keys()
+    assert len(steered) <= max(STEERED_MAX, limits.max_connections // STEERED_SHARE)
     assert len(reception.events) <= EVENTS_MAX
     assert len(node.maintenance._dialling) <= node.maintenance._at_once
     for left in (
