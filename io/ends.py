@@ -113,8 +113,8 @@ def report(exc: Exception) -> None:
 def _guarded(judge: Judge) -> Judge:
     def judge_safely(remote: Remote) -> Motive | None:
         try:
-            motive: object = judge(remote)
-            if motive is None or isinstance(motive, Motive):
+            motive = judge(remote)
+            if motive is None or isinstance(cast("object", motive), Motive):
                 return motive
             # Whoever answers yes or no would admit all, or those whom it means to refuse.
             raise TypeError(  # reported as what a judge raises is

@@ -136,7 +136,8 @@ class StepLock(_thread.RLock):  # type: ignore[misc]  # final in typeshed only
 
     def disown(self) -> None:
         """Be taken by nobody any more: who held it may be in another process."""
-        self.__class__ = _NobodysLock  # asking each time would take longer
+        # Asking each time would take longer.
+        self.__class__ = _NobodysLock  # pyright: ignore[reportAttributeAccessIssue]  # a subclass without more
 
 
 class _NobodysLock(StepLock):  # type: ignore[misc]  # final in typeshed only

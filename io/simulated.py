@@ -43,7 +43,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar, cast
 
 import attrs
 
@@ -202,7 +202,7 @@ class Network(Generic[M, Meta]):
             LocalProtocolError: the node was started before.
         """
         point = point_at(point, "point")
-        if not isinstance(node, Node):
+        if not isinstance(cast("object", node), Node):
             raise wrong("node", "a Node", node)
         if point in self._by_point:
             raise ValueError(f"there is a host at {point} already")
@@ -412,10 +412,10 @@ class Network(Generic[M, Meta]):
         self, tamper: Tamper, host: Host[M, Meta], other: Host[M, Meta], data: bytes
     ) -> bytes:
         """Return what arrives of a piece; nothing is not the end of the stream."""
-        arriving: object = tamper(host, other, data)
+        arriving = tamper(host, other, data)
         if arriving is None:
             arriving = b""
-        if not isinstance(arriving, bytes):
+        if not isinstance(cast("object", arriving), bytes):
             raise wrong("what tamper returns", "bytes, or None", arriving)
         if arriving != data:
             self._trace.update(b"tampered" + arriving)
