@@ -3,7 +3,8 @@
 An error of the node, or on the way to it, ends in 1, with nothing on standard output and
 on standard error ``Error:`` and the text, indented, as the reference's client does it.
 With ``--json``, which that client has not, the text is on standard output, too, as the
-member ``error`` of an object.
+member ``error`` of an object; but for ``watch`` and ``top``, of which each object is one of
+many.
 So does a command line that is wrong, with an empty line and the usage behind it: unlike
 all other commands of ours, for scripts that know the reference's.
 """
@@ -71,6 +72,8 @@ Options of all commands:
   --timeout: seconds that the node may take to answer
   --json: print JSON"""
 
+#: Commands whose objects each tell one thing of many: an error is none of these.
+_STREAMS: Final = ("watch", "top")
 #: Beginnings of commands, after which more has to come.
 _BEGINNINGS: Final = frozenset(
     {
@@ -205,7 +208,8 @@ def run_admin(app: App, arguments: Sequence[str]) -> Exit:
         CommandError: it could not be done.
     """
     cut = arguments.index("--") if "--" in arguments else len(arguments)
-    as_json = "--json" in arguments[:cut]
+    words = _words(arguments[1:cut])
+    as_json = "--json" in arguments[:cut] and (not words or words[0] not in _STREAMS)
     usage: Sequence[str] = _USAGE.splitlines()
     try:
         check_filled(arguments)
