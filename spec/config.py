@@ -541,13 +541,12 @@ def _for_everybody(
     values: Mapping[str, Any], origins: Mapping[str, Origin]
 ) -> Iterator[Fault]:
     text = values["listen-addr"]
-    if text is None or not Endpoint.parse(text).is_unspecified:
-        return
-    port = Endpoint.parse(text).port
-    port = DEFAULT_PORT if port is None else port
-    what = f"{shown(text)} has no host: every address of this machine is meant"
-    advice = f'write "[::]:{port}" if so, or "127.0.0.1:{port}"'
-    yield Fault(*_named(("listen-addr",), origins), what, advice)
+    where = None if text is None else Endpoint.parse(text)
+    if where is not None and where.is_unspecified:
+        port = DEFAULT_PORT if where.port is None else where.port
+        what = f"{shown(text)} has no host: every address of this machine is meant"
+        advice = f'write "[::]:{port}" if so, or "127.0.0.1:{port}"'
+        yield Fault(*_named(("listen-addr",), origins), what, advice)
 
 
 def _named(keys: Iterable[str], origins: Mapping[str, Origin]) -> tuple[str, str]:
