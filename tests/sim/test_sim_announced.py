@@ -183,3 +183,35 @@ def test_a_node_that_knows_its_own_network_well_tells_strangers_of_others():
     ):
         assert len(listed) == 50
         assert set(near).intersection(listed)
+
+
+def test_what_a_stranger_of_another_network_says_of_a_point_changes_nothing():
+    sim = Sim(1)
+    (us,) = idle_nodes(sim, range(1))
+    alien = sim.add(point(1), node(1, limits=IDLE, network=MAINNET))
+    info = us.node.pool.register_point(point(1), 0.0)
+    info.known_public = True  # somebody else at that address was met there
+    dial(sim, alien, 0)
+    sim.run(1.0)
+    assert us.node.pool.active == 0
+    assert info.known_public
+
+
+# -- who holds an address --------------------------------------------------------------
+
+
+def test_what_one_prefix_may_is_the_same_in_all_its_notations():
+    made = node(0, limits=IDLE)
+    made.start(0.0, 0.0)
+
+    def knock(host):
+        link = made.accept(Point(Address.parse(host), 1000), 0.0)
+        if link is not None:
+            made.link_lost(link, None, 0.0)
+        return link is not None
+
+    # All are of 66.66.66.66: its 6to4 prefix, NAT64, and itself.
+    assert sum(knock("66.66.66.66") for _ in range(15)) == 15
+    assert sum(knock(f"2002:4242:4242:{n:x}00::1") for n in range(100)) == 5
+    assert not knock("64:ff9b::4242:4242")
+    assert knock("66.66.67.66")
