@@ -541,8 +541,7 @@ def _for_everybody(
     values: Mapping[str, Any], origins: Mapping[str, Origin]
 ) -> Iterator[Fault]:
     text = values["listen-addr"]
-    where = None if text is None else Endpoint.parse(text)
-    if where is not None and where.is_unspecified:
+    if text is not None and (where := Endpoint.parse(text)).is_unspecified:
         port = DEFAULT_PORT if where.port is None else where.port
         what = f"{shown(text)} has no host: every address of this machine is meant"
         advice = f'write "[::]:{port}" if so, or "127.0.0.1:{port}"'
