@@ -438,12 +438,11 @@ class Reception(Generic[M, Meta]):
                 self.pool.unregister_point(point)
         for error in why.errors:
             if ours and error.kind is ErrorKind.MYSELF:
+                # Not of those who come: who joins two connections of ours would choose.
                 self.pool.add_own_point(point)
             elif error.kind is ErrorKind.REJECTED_BY_NACK and peer is not None:
                 others = error.facts.get("alternative_points", ())
                 self.facts.append(Taught(point.address, peer.peer_id, others))
-
-    # -- aside -------------------------------------------------------------------------
 
 
 #: How the end of a handshake is told that went wrong.
