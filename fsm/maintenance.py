@@ -25,13 +25,18 @@ have been tried; nobody is dialled while connections and dials together make up 
 greater target.  If that leaves us below the threshold, peers are asked, and their answer
 or a growing delay is waited for.
 
+To try all once is a *pass*.  Below the threshold it lasts `PASS_TIME` at most: then peers
+are asked and all may be dialled again, whatever dials are in progress.  Else whoever
+tells us of one dead point after another could prolong it for ever.  At the threshold or
+above it, the run is over after `PASS_LONG`.
+
 Too many.  As many as exceed the greater target are dropped, chosen at random among those
 that may be.  If none may be, the run is over: it must not spin.
 
 Where the reference does otherwise: it dials all candidates in parallel, once per pass; it
 asks every 5 seconds for ever; it loops without pause when all that exceeds is protected;
-explicit requests that find nothing to do are answered late; and it proposes swaps even
-when swaps are disabled.
+explicit requests that find nothing to do are answered late; it proposes swaps even
+when swaps are disabled; and one call of it lasts for as long as there are new points.
 
 Source: the maintenance module of the reference node, 2026 (the triggers of 2019 were
 interchanged); the periodic collection is that of 2019.
@@ -40,9 +45,8 @@ interchanged); the periodic collection is that of 2019.
 from __future__ import annotations
 
 import enum
-import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import attrs
@@ -61,6 +65,9 @@ PATIENCE: Final = 1.0
 LOOK: Final = 20
 #: Points that one pass dials at most: peers can invent them without end.
 PASS_MAX: Final = 1000
+#: Seconds that a pass lasts at most: with too few connections, and with enough of them.
+PASS_TIME: Final = 60.0
+PASS_LONG: Final = 600.0
 #: Seconds until points are looked for again, the first time and at most.
 SEARCH_FIRST: Final = 5.0
 SEARCH_MAX: Final = 30.0
@@ -137,7 +144,7 @@ class World(Protocol):
     def candidates(
         self, seen: Mapping[Point, None], start: float, most: int, now: float
     ) -> list[Point]:
-        """Return points that may be dialled now, best first (see `dial_order`).
+        """Return points that may be dialled now, best first (see `surroundings.dial_order`).
 
         Args:
             seen: those not to return.
@@ -153,25 +160,6 @@ class World(Protocol):
         Not those that are both private and trusted, nor those that are ending already.
         """
         ...
-
-
-def dial_order(
-    missed: Iterable[tuple[Point, float | None]], most: int, random: Callable[[], float]
-) -> list[Point]:
-    """Choose whom to dial first: those never missed, then the longest ago.
-
-    Equals are in random order, so that nobody can predict whom we dial.
-
-    Args:
-        missed: points, each with the last time that it failed, refused or left, or None.
-        most: how many to return at most.
-        random: gives numbers of 0 to 1, 1 excluded.
-    """
-    keyed = (
-        (miss is not None, miss or 0.0, random(), number, point)
-        for number, (point, miss) in enumerate(missed)
-    )
-    return [item[4] for item in heapq.nsmallest(most, keyed)]
 
 
 # -- what it tells ---------------------------------------------------------------------
@@ -540,6 +528,15 @@ class Maintenance:
         if active >= bounds.min_target:
             self._check(now)
             return
+        enough = active >= bounds.min_threshold
+        end = self._start + (PASS_LONG if enough else PASS_TIME)
+        if now >= end:
+            if enough:
+                self._check(now)
+                return
+            self._fire("ask", _Facts(now, active))
+            self._fire("resume", _Facts(now, active))
+            end = now + PASS_TIME
         # No more than are wanted, or a network that starts at once overruns itself; but
         # most points are dead, and nobody waits for those.
         young = [since for since in dialling.values() if now < since + PATIENCE]
@@ -565,15 +562,13 @@ class Maintenance:
             young.append(now)
             self._commands.append(Fill(point))
             room -= 1
-        if young:
-            at = young[0] + PATIENCE
-            self._deadline = at if self._deadline is None else min(self._deadline, at)
         if dialling:
-            return
-        if active < bounds.min_threshold:
-            self._fire("ask", _Facts(now, active))
-        else:
+            at = min(end, young[0] + PATIENCE) if young else end
+            self._deadline = at if self._deadline is None else min(self._deadline, at)
+        elif enough:
             self._check(now)
+        else:
+            self._fire("ask", _Facts(now, active))
 
     # -- steps: run by the table, cannot fail ------------------------------------------
 

@@ -1,12 +1,18 @@
 """What the workers and the answerer see of a node; they hold nothing of it themselves.
 
+Whom maintenance dials first is said here, too: points that were never missed, as in the
+reference, but every fourth is the one that was missed longest ago.  There is no end of
+the points that peers can invent, and who was away for a moment would wait for all of
+them.
+
 Source: the maintenance module of the reference node, 2026; diversity is our own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Generic, TypeVar
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, Generic, TypeVar
 
 import attrs
 
@@ -16,13 +22,43 @@ from ..spec.point import Point
 from .acl import Acl
 from .admission import Places
 from .diversity import Diversity
-from .maintenance import Bounds, dial_order
+from .maintenance import Bounds
 from .point import PointInfo, State
 from .policy import PeerPolicy
 from .pool import Pool, Running
 from .world import Facts
 
 Meta = TypeVar("Meta")
+
+#: Of so many points that are dialled one was missed before, if there are any.
+MISSED_SHARE: Final = 4
+
+
+def dial_order(
+    missed: Iterable[tuple[Point, float | None]], most: int, random: Callable[[], float]
+) -> list[Point]:
+    """Choose whom to dial first: who was never missed; each fourth, the longest ago.
+
+    Equals are in random order, so that nobody can predict whom we dial.
+
+    Args:
+        missed: points, each with the last time that it failed, refused or left, or None.
+        most: how many to return at most.
+        random: gives numbers of 0 to 1, 1 excluded.
+    """
+    new: list[tuple[float, float, int, Point]] = []
+    old: list[tuple[float, float, int, Point]] = []
+    for number, (point, miss) in enumerate(missed):
+        if miss is None:
+            new.append((0.0, random(), number, point))
+        else:
+            old.append((miss, random(), number, point))
+    news, olds = heapq.nsmallest(most, new), heapq.nsmallest(most, old)
+    # Each fourth place is an old one's, for as long as both last.
+    places = [(place + place // (MISSED_SHARE - 1), it) for place, it in enumerate(news)]
+    places += [(MISSED_SHARE * (n + 1) - 1, it) for n, it in enumerate(olds)]
+    return [it[3] for _, it in sorted(places)[:most]]
+
 
 
 @attrs.define(eq=False)

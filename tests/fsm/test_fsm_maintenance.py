@@ -42,8 +42,8 @@ from tezos_p2p.fsm.maintenance import (
     Swap,
     TooFew,
     TooMany,
-    dial_order,
 )
+from tezos_p2p.fsm.surroundings import dial_order
 from tezos_p2p.spec import Address, Limits, Point
 
 USUAL = Bounds(10, 50, 100)
