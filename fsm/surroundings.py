@@ -60,7 +60,6 @@ def dial_order(
     return [it[3] for _, it in sorted(places)[:most]]
 
 
-
 @attrs.define(eq=False)
 class Surroundings(Generic[Meta]):
     """Answers the questions of ``Maintenance`` and ``Answerer``.
@@ -78,6 +77,7 @@ class Surroundings(Generic[Meta]):
         policy: says who may swap.
         score: what a peer is worth, from what is remembered of it.
         is_open: whether a running link is not about to end.
+        wanted: connections beyond which a node dials nobody by itself.
     """
 
     _pool: Pool[Meta]
@@ -92,10 +92,15 @@ class Surroundings(Generic[Meta]):
     _policy: PeerPolicy[Meta]
     _score: Callable[[Meta], float]
     _is_open: Callable[[int], bool]
+    _wanted: int
 
     def active(self) -> int:
-        """Return the number of running connections."""
+        """Return the number of running connections, those that are ending included."""
         return self._pool.active
+
+    def leaving(self) -> int:
+        """Return how many of them are ending already."""
+        return sum(not self._is_open(link) for link in self._pool.running)
 
     def candidates(
         self, seen: Mapping[Point, None], start: float, most: int, now: float
@@ -132,6 +137,21 @@ class Surroundings(Generic[Meta]):
         return self._diversity is None or self._diversity.may_dial(
             info.point, now, exempt=exempt, lacking=lacking
         )
+
+    def next_test(self, now: float) -> Point | None:
+        """Return a point that diversity wants dialled, if maintenance might dial it."""
+        diversity = self._diversity
+        if diversity is None:
+            return None
+        taken = diversity.incoming + diversity.outgoing + self._places.coming
+        room = taken < self._wanted
+
+        def may(point: Point) -> bool:
+            info = self._pool.known_points.get(point)
+            known = info is not None and (info.trusted or not self._private_mode)
+            return room and known and self.may_dial(point, now)
+
+        return diversity.next_test(now, may)
 
     def droppable(self, now: float) -> list[int]:  # noqa: ARG002  # the World's question
         """Return the links that may be dropped: all but the private and trusted."""
