@@ -33,6 +33,11 @@ above it, the run is over after `PASS_LONG`.
 Too many.  As many as exceed the greater target are dropped, chosen at random among those
 that may be.  If none may be, the run is over: it must not spin.
 
+Connections that are ending already, because they may still send what is queued, are not
+among those that stay: they are no reason to drop others, nor do they make up for those
+that are missing.  But until they are gone they count where nobody may be dialled beyond
+the greater target.
+
 Where the reference does otherwise: it dials all candidates in parallel, once per pass; it
 asks every 5 seconds for ever; it loops without pause when all that exceeds is protected;
 explicit requests that find nothing to do are answered late; it proposes swaps even
@@ -138,7 +143,11 @@ class World(Protocol):
     """What maintenance asks of the node that it maintains.  Nothing here may raise."""
 
     def active(self) -> int:
-        """Return the number of running connections."""
+        """Return the number of running connections, those that are ending included."""
+        ...
+
+    def leaving(self) -> int:
+        """Return how many of them are ending already."""
         ...
 
     def candidates(
@@ -284,7 +293,7 @@ TABLE: Final = Table("maintenance", State, State.INACTIVE, (
 
 @attrs.frozen
 class _Facts:
-    """The fact of ``check``: what the world is like, asked before the trigger."""
+    """The fact of ``check``: how many stay, and who has to go; asked before it."""
 
     now: float
     active: int
@@ -420,14 +429,13 @@ class Maintenance:
                     and active > bounds.max_threshold
                 ):
                     self._run(Cause.TOO_MANY, now)
-            case State.FILLING:
-                if active >= bounds.min_target:
-                    self._check(now)
-            case State.ASKING:
-                if active >= bounds.min_target:
-                    self._check(now)
-                elif change > 0:
-                    self._look_at(now)
+            case State.FILLING | State.ASKING if (
+                # To count those that stay takes longer.
+                active >= bounds.min_target and self._staying() >= bounds.min_target
+            ):
+                self._check(now)
+            case State.ASKING if change > 0:
+                self._look_at(now)
             case State.TRIMMING:
                 self._leaving += min(change, 0)
                 if self._leaving <= 0:
@@ -488,16 +496,18 @@ class Maintenance:
 
     def _run(self, cause: Cause, now: float) -> None:
         self._commands.append(Collect())
-        active = self._world.active()
-        if not self.bounds.contain(active):
+        if not self.bounds.contain(self._staying()):
             self._since = now
             self._commands.append(Started(cause))
         self._delay = self._search
         self._check(now)
 
+    def _staying(self) -> int:
+        return self._world.active() - self._world.leaving()
+
     def _check(self, now: float) -> None:
         """See where we are, and do what that asks for."""
-        active = self._world.active()
+        active = self._staying()
         drops: list[int] = []
         if active > self.bounds.max_threshold:
             links = self._world.droppable(now)
@@ -508,7 +518,7 @@ class Maintenance:
             self._advance(now)
 
     def _resume(self, now: float) -> None:
-        self._fire("resume", _Facts(now, self._world.active()))
+        self._fire("resume", _Facts(now, self._staying()))
         self._advance(now)
 
     def _look_at(self, now: float) -> None:
@@ -524,7 +534,7 @@ class Maintenance:
     def _advance(self, now: float) -> None:
         """Dial as many as may be; if none may and none is in progress, what then?"""
         bounds, dialling = self.bounds, self._dialling
-        active = self._world.active()
+        active = self._staying()
         if active >= bounds.min_target:
             self._check(now)
             return
@@ -541,7 +551,7 @@ class Maintenance:
         # most points are dead, and nobody waits for those.
         young = [since for since in dialling.values() if now < since + PATIENCE]
         room = min(
-            bounds.max_target - active - len(dialling),
+            bounds.max_target - self._world.active() - len(dialling),
             bounds.min_target - active - len(young),
         )
         looked = False
