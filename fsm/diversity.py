@@ -20,6 +20,11 @@ test before evict         a point that a dial of ours has reached before leaves 
                           proves no port
 ========================  ==============================================================
 
+Who waits for a test is dialled under the rules for whatever a node dials by itself: not
+without maintenance, and never beyond the connections that it wants.  Who may not be
+dialled when its turn has come waits no longer, and stays in the table: the next newcomer
+will have it tested.
+
 Quota and dials count for the Internet only: networks of one's own are one block, and a
 sandbox is one address.  The trusted and the exempt are counted, and never refused.  While
 the node lacks connections the quota gives way: peers of one block are better than none.
@@ -34,6 +39,7 @@ from __future__ import annotations
 
 import enum
 import functools
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -99,6 +105,10 @@ class Bounds:
         for name in ("anchors", "fresh", "test_gap"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} {getattr(self, name)} is below 0")
+
+
+def _anybody(_point: Point) -> bool:
+    return True
 
 
 @attrs.define(eq=False, weakref_slot=False)
@@ -297,18 +307,27 @@ class Diversity:
             self._tests[point] = None
         return Eviction.TEST
 
-    def next_test(self, now: float) -> Point | None:
+    def next_test(
+        self, now: float, may: Callable[[Point], bool] = _anybody
+    ) -> Point | None:
         """Return a point to be dialled as a test, if one waits and its time has come.
 
         What comes of it is seen in the point's record; if it runs, so much the better.
+        Nobody waits in vain for those before it that may not be dialled.
+
+        Args:
+            now: the present.
+            may: says whether a point may be dialled; those that may not are given up.
         """
-        at = self.next_timeout()
-        if at is None or now < at:
+        if now < self._next_test:
             return None
-        point = next(iter(self._tests))
-        del self._tests[point]
-        self._next_test = now + self._bounds.test_gap
-        return point
+        while self._tests:
+            point = next(iter(self._tests))
+            del self._tests[point]
+            if may(point):
+                self._next_test = now + self._bounds.test_gap
+                return point
+        return None
 
     def next_timeout(self) -> float | None:
         """Monotonic seconds at which `next_test` has something, or None."""

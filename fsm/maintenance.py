@@ -25,13 +25,23 @@ have been tried; nobody is dialled while connections and dials together make up 
 greater target.  If that leaves us below the threshold, peers are asked, and their answer
 or a growing delay is waited for.
 
+To try all once is a *pass*.  Below the threshold it lasts `PASS_TIME` at most: then peers
+are asked and all may be dialled again, whatever dials are in progress.  Else whoever
+tells us of one dead point after another could prolong it for ever.  At the threshold or
+above it, the run is over after `PASS_LONG`.
+
 Too many.  As many as exceed the greater target are dropped, chosen at random among those
 that may be.  If none may be, the run is over: it must not spin.
 
+Connections that are ending already, because they may still send what is queued, are not
+among those that stay: they are no reason to drop others, nor do they make up for those
+that are missing.  But until they are gone they count where nobody may be dialled beyond
+the greater target.
+
 Where the reference does otherwise: it dials all candidates in parallel, once per pass; it
 asks every 5 seconds for ever; it loops without pause when all that exceeds is protected;
-explicit requests that find nothing to do are answered late; and it proposes swaps even
-when swaps are disabled.
+explicit requests that find nothing to do are answered late; it proposes swaps even
+when swaps are disabled; and one call of it lasts for as long as there are new points.
 
 Source: the maintenance module of the reference node, 2026 (the triggers of 2019 were
 interchanged); the periodic collection is that of 2019.
@@ -40,9 +50,8 @@ interchanged); the periodic collection is that of 2019.
 from __future__ import annotations
 
 import enum
-import heapq
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 import attrs
@@ -61,6 +70,9 @@ PATIENCE: Final = 1.0
 LOOK: Final = 20
 #: Points that one pass dials at most: peers can invent them without end.
 PASS_MAX: Final = 1000
+#: Seconds that a pass lasts at most: with too few connections, and with enough of them.
+PASS_TIME: Final = 60.0
+PASS_LONG: Final = 600.0
 #: Seconds until points are looked for again, the first time and at most.
 SEARCH_FIRST: Final = 5.0
 SEARCH_MAX: Final = 30.0
@@ -131,13 +143,17 @@ class World(Protocol):
     """What maintenance asks of the node that it maintains.  Nothing here may raise."""
 
     def active(self) -> int:
-        """Return the number of running connections."""
+        """Return the number of running connections, those that are ending included."""
+        ...
+
+    def leaving(self) -> int:
+        """Return how many of them are ending already."""
         ...
 
     def candidates(
         self, seen: Mapping[Point, None], start: float, most: int, now: float
     ) -> list[Point]:
-        """Return points that may be dialled now, best first (see `dial_order`).
+        """Return points that may be dialled now, best first (see `surroundings.dial_order`).
 
         Args:
             seen: those not to return.
@@ -153,25 +169,6 @@ class World(Protocol):
         Not those that are both private and trusted, nor those that are ending already.
         """
         ...
-
-
-def dial_order(
-    missed: Iterable[tuple[Point, float | None]], most: int, random: Callable[[], float]
-) -> list[Point]:
-    """Choose whom to dial first: those never missed, then the longest ago.
-
-    Equals are in random order, so that nobody can predict whom we dial.
-
-    Args:
-        missed: points, each with the last time that it failed, refused or left, or None.
-        most: how many to return at most.
-        random: gives numbers of 0 to 1, 1 excluded.
-    """
-    keyed = (
-        (miss is not None, miss or 0.0, random(), number, point)
-        for number, (point, miss) in enumerate(missed)
-    )
-    return [item[4] for item in heapq.nsmallest(most, keyed)]
 
 
 # -- what it tells ---------------------------------------------------------------------
@@ -296,7 +293,7 @@ TABLE: Final = Table("maintenance", State, State.INACTIVE, (
 
 @attrs.frozen
 class _Facts:
-    """The fact of ``check``: what the world is like, asked before the trigger."""
+    """The fact of ``check``: how many stay, and who has to go; asked before it."""
 
     now: float
     active: int
@@ -432,14 +429,13 @@ class Maintenance:
                     and active > bounds.max_threshold
                 ):
                     self._run(Cause.TOO_MANY, now)
-            case State.FILLING:
-                if active >= bounds.min_target:
-                    self._check(now)
-            case State.ASKING:
-                if active >= bounds.min_target:
-                    self._check(now)
-                elif change > 0:
-                    self._look_at(now)
+            case State.FILLING | State.ASKING if (
+                # To count those that stay takes longer.
+                active >= bounds.min_target and self._staying() >= bounds.min_target
+            ):
+                self._check(now)
+            case State.ASKING if change > 0:
+                self._look_at(now)
             case State.TRIMMING:
                 self._leaving += min(change, 0)
                 if self._leaving <= 0:
@@ -500,16 +496,18 @@ class Maintenance:
 
     def _run(self, cause: Cause, now: float) -> None:
         self._commands.append(Collect())
-        active = self._world.active()
-        if not self.bounds.contain(active):
+        if not self.bounds.contain(self._staying()):
             self._since = now
             self._commands.append(Started(cause))
         self._delay = self._search
         self._check(now)
 
+    def _staying(self) -> int:
+        return self._world.active() - self._world.leaving()
+
     def _check(self, now: float) -> None:
         """See where we are, and do what that asks for."""
-        active = self._world.active()
+        active = self._staying()
         drops: list[int] = []
         if active > self.bounds.max_threshold:
             links = self._world.droppable(now)
@@ -520,7 +518,7 @@ class Maintenance:
             self._advance(now)
 
     def _resume(self, now: float) -> None:
-        self._fire("resume", _Facts(now, self._world.active()))
+        self._fire("resume", _Facts(now, self._staying()))
         self._advance(now)
 
     def _look_at(self, now: float) -> None:
@@ -536,15 +534,24 @@ class Maintenance:
     def _advance(self, now: float) -> None:
         """Dial as many as may be; if none may and none is in progress, what then?"""
         bounds, dialling = self.bounds, self._dialling
-        active = self._world.active()
+        active = self._staying()
         if active >= bounds.min_target:
             self._check(now)
             return
+        enough = active >= bounds.min_threshold
+        end = self._start + (PASS_LONG if enough else PASS_TIME)
+        if now >= end:
+            if enough:
+                self._check(now)
+                return
+            self._fire("ask", _Facts(now, active))
+            self._fire("resume", _Facts(now, active))
+            end = now + PASS_TIME
         # No more than are wanted, or a network that starts at once overruns itself; but
         # most points are dead, and nobody waits for those.
         young = [since for since in dialling.values() if now < since + PATIENCE]
         room = min(
-            bounds.max_target - active - len(dialling),
+            bounds.max_target - self._world.active() - len(dialling),
             bounds.min_target - active - len(young),
         )
         looked = False
@@ -565,15 +572,13 @@ class Maintenance:
             young.append(now)
             self._commands.append(Fill(point))
             room -= 1
-        if young:
-            at = young[0] + PATIENCE
-            self._deadline = at if self._deadline is None else min(self._deadline, at)
         if dialling:
-            return
-        if active < bounds.min_threshold:
-            self._fire("ask", _Facts(now, active))
-        else:
+            at = min(end, young[0] + PATIENCE) if young else end
+            self._deadline = at if self._deadline is None else min(self._deadline, at)
+        elif enough:
             self._check(now)
+        else:
+            self._fire("ask", _Facts(now, active))
 
     # -- steps: run by the table, cannot fail ------------------------------------------
 

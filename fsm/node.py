@@ -248,9 +248,9 @@ class Node(Figures[M, Meta]):
 
     def _test(self, now: float) -> None:
         """Dial a point that a newcomer would drive out, to see if it is still there."""
-        point = None if self._diversity is None else self._diversity.next_test(now)
-        if point is not None and point in self.pool.known_points and self._active:
-            self._dial(point, now)  # or not, if it may not be
+        point = self._world.next_test(now) if self._active else None
+        if point is not None:
+            self._dial(point, now)
 
     # -- commands of the application ---------------------------------------------------
 

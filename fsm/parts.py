@@ -97,6 +97,7 @@ def assemble(
         settings.policy,
         settings.score,
         reception.is_open,
+        0 if idle_time is None else bounds.max_target,
     )
     maintenance = Maintenance(
         bounds=bounds,

@@ -1,12 +1,18 @@
 """What the workers and the answerer see of a node; they hold nothing of it themselves.
 
+Whom maintenance dials first is said here, too: points that were never missed, as in the
+reference, but every fourth is the one that was missed longest ago.  There is no end of
+the points that peers can invent, and who was away for a moment would wait for all of
+them.
+
 Source: the maintenance module of the reference node, 2026; diversity is our own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Generic, TypeVar
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Final, Generic, TypeVar
 
 import attrs
 
@@ -17,13 +23,42 @@ from .acl import Acl
 from .admission import Places
 from .chosen import told_to
 from .diversity import Diversity
-from .maintenance import Bounds, dial_order
+from .maintenance import Bounds
 from .point import PointInfo, State
 from .policy import PeerPolicy
 from .pool import Pool, Running
 from .world import Facts
 
 Meta = TypeVar("Meta")
+
+#: Of so many points that are dialled one was missed before, if there are any.
+MISSED_SHARE: Final = 4
+
+
+def dial_order(
+    missed: Iterable[tuple[Point, float | None]], most: int, random: Callable[[], float]
+) -> list[Point]:
+    """Choose whom to dial first: who was never missed; each fourth, the longest ago.
+
+    Equals are in random order, so that nobody can predict whom we dial.
+
+    Args:
+        missed: points, each with the last time that it failed, refused or left, or None.
+        most: how many to return at most.
+        random: gives numbers of 0 to 1, 1 excluded.
+    """
+    new: list[tuple[float, float, int, Point]] = []
+    old: list[tuple[float, float, int, Point]] = []
+    for number, (point, miss) in enumerate(missed):
+        if miss is None:
+            new.append((0.0, random(), number, point))
+        else:
+            old.append((miss, random(), number, point))
+    news, olds = heapq.nsmallest(most, new), heapq.nsmallest(most, old)
+    # Each fourth place is an old one's, for as long as both last.
+    places = [(place + place // (MISSED_SHARE - 1), it) for place, it in enumerate(news)]
+    places += [(MISSED_SHARE * (n + 1) - 1, it) for n, it in enumerate(olds)]
+    return [it[3] for _, it in sorted(places)[:most]]
 
 
 @attrs.define(eq=False)
@@ -43,6 +78,7 @@ class Surroundings(Generic[Meta]):
         policy: says who may swap.
         score: what a peer is worth, from what is remembered of it.
         is_open: whether a running link is not about to end.
+        wanted: connections beyond which a node dials nobody by itself.
     """
 
     _pool: Pool[Meta]
@@ -57,10 +93,15 @@ class Surroundings(Generic[Meta]):
     _policy: PeerPolicy[Meta]
     _score: Callable[[Meta], float]
     _is_open: Callable[[int], bool]
+    _wanted: int
 
     def active(self) -> int:
-        """Return the number of running connections."""
+        """Return the number of running connections, those that are ending included."""
         return self._pool.active
+
+    def leaving(self) -> int:
+        """Return how many of them are ending already."""
+        return sum(not self._is_open(link) for link in self._pool.running)
 
     def candidates(
         self, seen: Mapping[Point, None], start: float, most: int, now: float
@@ -97,6 +138,21 @@ class Surroundings(Generic[Meta]):
         return self._diversity is None or self._diversity.may_dial(
             info.point, now, exempt=exempt, lacking=lacking
         )
+
+    def next_test(self, now: float) -> Point | None:
+        """Return a point that diversity wants dialled, if maintenance might dial it."""
+        diversity = self._diversity
+        if diversity is None:
+            return None
+        taken = diversity.incoming + diversity.outgoing + self._places.coming
+        room = taken < self._wanted
+
+        def may(point: Point) -> bool:
+            info = self._pool.known_points.get(point)
+            known = info is not None and (info.trusted or not self._private_mode)
+            return room and known and self.may_dial(point, now)
+
+        return diversity.next_test(now, may)
 
     def droppable(self, now: float) -> list[int]:  # noqa: ARG002  # the World's question
         """Return the links that may be dropped: all but the private and trusted."""

@@ -326,6 +326,20 @@ def test_whoever_is_dialled_anyhow_needs_no_test():
     assert diversity.next_timeout() is None
 
 
+def test_those_that_may_not_be_dialled_keep_nobody_waiting():
+    diversity, now = Diversity(), 10 * HOUR
+    for number in range(TESTS_MAX):
+        diversity.may_evict(point(f"20.{number}.0.1"), 0.0, None, now)
+    last = point(f"20.{TESTS_MAX - 1}.0.1")
+    assert diversity.next_test(now, lambda it: it == last) == last
+    assert diversity.next_timeout() is None
+    # If nobody may, no time is lost either.
+    diversity.may_evict(last, 0.0, None, now)
+    assert diversity.next_test(now + 120.0, lambda it: False) is None
+    diversity.may_evict(last, 0.0, None, now)
+    assert diversity.next_test(now + 120.0) == last
+
+
 def test_the_points_that_wait_for_a_test_are_bounded():
     diversity = Diversity()
     for number in range(TESTS_MAX + 1):

@@ -425,6 +425,9 @@ class Crowd:
     def active(self) -> int:
         return self.running
 
+    def leaving(self) -> int:
+        return 0
+
     def candidates(
         self, seen: Mapping[Point, None], start: float, most: int, now: float
     ) -> list[Point]:

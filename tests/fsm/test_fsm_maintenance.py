@@ -23,7 +23,9 @@ from tezos_p2p.fsm.maintenance import (
     AT_ONCE,
     GAP,
     LOOK,
+    PASS_LONG,
     PASS_MAX,
+    PASS_TIME,
     PATIENCE,
     SEARCH_FIRST,
     SEARCH_MAX,
@@ -42,8 +44,8 @@ from tezos_p2p.fsm.maintenance import (
     Swap,
     TooFew,
     TooMany,
-    dial_order,
 )
+from tezos_p2p.fsm.surroundings import dial_order
 from tezos_p2p.spec import Address, Limits, Point
 
 USUAL = Bounds(10, 50, 100)
@@ -79,6 +81,8 @@ class Town:
         #: Links, each with the point that was dialled, or None.
         self.links: dict[int, Point | None] = {}
         self.protected: set[int] = set()
+        #: Those of the links that are about to go.
+        self.ending: set[int] = set()
         self.pending: dict[Point, None] = {}
         self.todo: list[tuple[float, int, Callable[[], None]]] = []
         self.count = 0
@@ -99,6 +103,9 @@ class Town:
     def active(self) -> int:
         return len(self.links)
 
+    def leaving(self) -> int:
+        return len(self.ending & set(self.links))
+
     def candidates(
         self, seen: Mapping[Point, None], start: float, most: int, now: float
     ) -> list[Point]:
@@ -118,7 +125,7 @@ class Town:
 
     def droppable(self, now: float) -> list[int]:
         assert now == self.now
-        return [link for link in self.links if link not in self.protected]
+        return [it for it in self.links if it not in self.protected | self.ending]
 
     # -- what happens ------------------------------------------------------------------
 
@@ -273,6 +280,18 @@ def test_never_missed_points_come_first_then_those_missed_longest_ago():
     assert dial_order(missed, 10, random.Random(1).random) == order
     assert dial_order(missed, 2, random.Random(1).random) == order[:2]
     assert dial_order([], 5, random.Random(1).random) == []
+
+
+def test_each_fourth_was_missed_however_many_were_not():
+    fresh = [(point(number), None) for number in range(100)]
+    missed = [(point(number), float(number)) for number in range(100, 103)]
+    order = dial_order(fresh + missed, 20, random.Random(1).random)
+    assert len(order) == len(set(order)) == 20
+    places = {place: it for place, it in enumerate(order) if it.address & 0xFF >= 100}
+    assert places == {3: point(100), 7: point(101), 11: point(102)}
+    # Who is left over when one kind ends comes behind it.
+    order = dial_order(fresh[:2] + missed, 20, random.Random(1).random)
+    assert order[2:] == [point(100), point(101), point(102)]
 
 
 def test_a_miss_at_time_zero_is_a_miss():
@@ -567,6 +586,62 @@ def test_a_pass_of_exactly_its_bound_dials_all():
     assert town.counts()["Fill"] == PASS_MAX
 
 
+def taught_without_end(town: Town, every: float, until: float) -> Town:
+    """Have somebody tell of one dead point after another, in time for the next dial."""
+    at = town.now
+    while town.now < until:
+        at += every
+        town.run(at)
+        town.learn(1)
+        town.worker.met(town.now)
+        town.settle()
+    return town
+
+
+@pytest.mark.parametrize("every", [0.5, 9.0])
+def test_who_was_away_when_first_dialled_is_found_among_any_number_of_lies(every: float):
+    town = Town(SMALL, known=8)
+    town.delay = 10.0
+    town.alive = lambda it: town.now > 30.0 and it in set(map(point, range(8)))
+    taught_without_end(town.start(), every, 2 * PASS_TIME + town.delay)
+    assert town.active() >= SMALL.min_threshold
+    assert town.times(Ask)[0] == PASS_TIME
+    # One pass after the other, and never the same point twice in one.
+    dials = [(at // PASS_TIME, it) for at, it in town.log if isinstance(it, Fill)]
+    assert len(dials) == len(set(dials))
+
+
+def test_a_pass_that_is_over_in_time_is_not_cut_off():
+    town = Town(known=100)
+    town.alive = lambda it: False
+    town.delay = 10.0
+    town.start().run(54.0)
+    assert len(set(town.told(Fill))) == town.counts()["Fill"] == 100
+    assert town.times(Ask) == [50.0]
+
+
+def test_what_cannot_be_reached_in_one_pass_is_in_the_next():
+    town = Town(known=200)
+    town.alive = lambda it: False
+    town.delay = 10.0
+    town.backoff = 1000.0
+    town.start().run(100.0)
+    assert len(set(town.told(Fill))) == town.counts()["Fill"] == 200
+    assert town.times(Ask) == [PASS_TIME]
+
+
+def test_with_enough_connections_a_run_is_over_though_the_lies_go_on():
+    town = Town(active=22, known=1)
+    town.alive = lambda it: it == point(0)
+    town.delay = 10.0
+    taught_without_end(town.start(), 9.0, PASS_LONG - 9.0)
+    assert (town.worker.state, town.active()) == (State.FILLING, 23)
+    taught_without_end(town, 9.0, PASS_LONG + 9.0)
+    assert town.times(Maintained) == [PASS_LONG]
+    assert town.told(Ask) == []
+    assert town.worker.state is State.WAITING
+
+
 def test_incoming_connections_end_the_search_at_the_target():
     town = Town().start()
     assert town.worker.state is State.ASKING
@@ -767,6 +842,56 @@ def test_trimming_ends_exactly_at_the_target(active: int, runner):
     assert town.active() == 68
     assert town.counts()["Drop"] == active - 68
     assert town.told(Ended, Swap, Maintained) == [Swap(), Ended(0.0), Maintained(True)]
+
+
+def test_those_that_are_leaving_are_no_reason_to_drop_others():
+    town = Town(active=100)
+    town.ending = set(range(1, 17))
+    town.start()
+    assert town.told(Drop) == []
+    assert town.told(Maintained) == [Maintained(True)]
+    town = Town(active=100)
+    town.ending = set(range(1, 16))  # 85 stay, one too many
+    town.start()
+    assert town.told(TooMany) == [TooMany(85)]
+    for link in sorted(town.ending):
+        town.leave(link)
+    assert town.active() == 68
+
+
+def test_those_that_are_leaving_do_not_make_up_for_those_that_are_missing():
+    town = Town(active=40, known=60)
+    town.ending = set(range(1, 19))
+    town.start()
+    assert town.told(TooFew) == [TooFew(22)]
+    town.run(5.0)
+    # They count where nobody is dialled beyond the greater target.
+    assert town.active() - town.leaving() == 36
+    assert town.most_committed <= 68
+    town = Town(active=68, known=60)
+    town.ending = set(range(1, 60))
+    town.start().run(4.0)
+    assert town.told(Fill) == []
+    assert town.worker.state is State.ASKING
+    for link in sorted(town.ending):
+        town.leave(link)
+    town.run(6.0)
+    assert town.active() == 36
+
+
+@pytest.mark.parametrize("known", [0, 1])
+def test_a_search_goes_on_until_enough_stay(known: int):
+    town = Town(active=40, known=known)
+    town.delay = 1.0
+    town.ending = set(range(1, 31))
+    town.start()
+    state = State.FILLING if known else State.ASKING
+    for _ in range(25):
+        assert town.worker.state is state
+        town.join()
+    town.join()
+    assert town.active() - town.leaving() == 36
+    assert town.worker.state is State.WAITING
 
 
 def test_whom_it_drops_is_random_and_the_same_for_the_same_seed():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import attrs
 import pytest
 from nodes import Sim, identity, node, point
@@ -9,17 +11,19 @@ from scenes import IDLE, dial, idle_nodes, limits, part, told
 
 from tezos_p2p.fsm.diversity import Bounds, Diversity
 from tezos_p2p.fsm.machine import LocalProtocolError
+from tezos_p2p.fsm.steward import Steward
 from tezos_p2p.spec.address import Address
 from tezos_p2p.spec.pool_events import OutgoingConnection
 
-TIGHT = attrs.evolve(IDLE, max_known_points=(6, 5))
+#: Never looks for anybody, and wants four at most; thresholds 0, 0, 4, 6.
+TIGHT = limits(0, 0, 8, max_known_points=(6, 5))
 
 
-def met_and_left(fresh):
+def met_and_left(fresh, limits=TIGHT, **settings):
     """Return a node that has met four others, whose table of six is nearly full."""
     sim = Sim(1)
     doubts = Diversity(Bounds(fresh=fresh, test_gap=10.0))
-    own = node(0, limits=TIGHT, diversity=doubts, discovers=False)
+    own = node(0, limits=limits, diversity=doubts, discovers=False, **settings)
     host = sim.add(point(0), own, keeps=True)
     idle_nodes(sim, range(1, 5), discovers=False)
     for number in range(1, 5):
@@ -38,6 +42,10 @@ def learn(sim, host, numbers):
         it.handle_timeout(sim.now)  # so that it looks at what has come of it
 
     sim.do(host, register)
+
+
+def number_of(running):
+    return next(n for n in range(20) if identity(n).peer_id == running.peer.peer_id)
 
 
 def dialled(host):
@@ -81,6 +89,58 @@ def test_a_point_that_is_forgotten_before_its_test_is_not_dialled():
         host.node.pool.unregister_point(point(number))
     sim.run(100.0)
     assert dialled(host) == []
+
+
+def test_a_node_without_maintenance_tests_nobody():
+    alone = attrs.evolve(TIGHT, maintenance_idle_time=None)
+    sim, host = met_and_left(fresh=5.0, limits=alone)
+    sim.run(10.0)
+    learn(sim, host, range(100, 110))
+    sim.run(100.0)
+    assert dialled(host) == []
+    assert host.node.pool.active == 0
+
+
+@pytest.mark.parametrize("guests", [3, 4, 6])
+def test_nobody_is_tested_beyond_the_connections_that_are_wanted(guests):
+    sim, host = met_and_left(fresh=5.0)
+    for each in idle_nodes(sim, range(10, 10 + guests), port=0):
+        dial(sim, each, 0)
+    sim.run(10.0)
+    assert host.node.pool.active == guests
+    learn(sim, host, range(100, 110))
+    sim.run(35.0)
+    # The first of them stays, and there are four.
+    assert dialled(host) == ([point(1)] if guests == 3 else [])
+    assert host.node.pool.active == max(guests, 4)
+    # Whoever was not tested is still known, and tested when there is room.
+    for running in list(host.node.pool.running.values()):
+        part(sim, host, number_of(running))
+    learn(sim, host, range(110, 111))
+    sim.run(1.0)
+    assert dialled(host) == [point(2 if guests == 3 else 1)]
+
+
+def test_whoever_came_by_himself_meanwhile_is_not_dialled_and_keeps_nobody_waiting():
+    sim, host = met_and_left(fresh=5.0)
+    sim.run(10.0)
+    learn(sim, host, range(100, 110))
+    dial(sim, sim.hosts[2], 0)
+    sim.run(10.0)
+    assert dialled(host) == [point(1), point(3)]
+
+
+def test_a_private_node_tests_those_only_whom_it_trusts():
+    sim, host = met_and_left(fresh=5.0, private_mode=True, trusted=(1, 2, 3, 4))
+    sim.run(10.0)
+    for number in (2, 3, 4):
+        untrust = functools.partial(Steward.untrust_point, point=point(number))
+        sim.do(host, lambda it, what=untrust: it.govern(what, sim.now))
+    learn(sim, host, range(100, 110))
+    assert list(host.node._diversity._tests) == [point(2), point(3), point(4)]
+    sim.do(host, lambda it: it.pool.register_point(point(3), sim.now, trusted=True))
+    sim.run(100.0)
+    assert dialled(host) == [point(3)]
 
 
 def test_anchors_are_dialled_though_nothing_else_is_known():

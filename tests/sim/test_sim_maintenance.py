@@ -344,6 +344,30 @@ def test_banned_points_are_not_dialled_by_maintenance():
     assert neighbours_of(target) == {1}
 
 
+@pytest.mark.parametrize("liars", [1, 2, 3])
+def test_who_was_away_for_a_moment_is_found_whatever_else_is_told(liars):
+    """Each liar tells of a hundred points that nobody answers at, then of one at a time."""
+    sim = Bad(7)
+    own = limits(6, 12, 20, maintenance_idle_time=120.0)
+    target = sim.add(point(0), node(0, *range(1, 21), limits=own), keeps=True)
+    sim.run(1.0)
+    bad = idle_nodes(sim, range(50, 50 + liars), discovers=False)
+    for host in bad:
+        dial(sim, host, 0)
+    sim.run(2.0)
+    lies = [point(number) for number in range(2000, 3000)]
+    sim.holes = set(lies)
+    for host in bad:
+        put(sim, host, 0, Advertise(tuple(lies.pop() for _ in range(90))))
+    for second in range(0, 320, 5):
+        if second == 60:
+            idle_nodes(sim, range(1, 21), discovers=False)
+        put(sim, bad[second // 5 % liars], 0, Advertise((lies.pop(),)))
+        sim.run(5.0)
+    assert target.node.pool.active >= target.node.maintenance.bounds.min_threshold
+    assert BootstrapSent in kinds(target)
+
+
 # -- asking ----------------------------------------------------------------------------
 
 
@@ -439,6 +463,28 @@ def test_nothing_spins_when_all_that_is_too_much_is_spared():
     sim.run(3600.0)
     assert target.node.pool.active == 12
     assert sim.steps - before < 100
+
+
+@pytest.mark.parametrize(("staying", "left"), [(15, 10), (14, 14), (3, 5)])
+def test_connections_that_are_leaving_do_not_count(staying, left):
+    """Thresholds 4, 5, 10, 14: whoever is sent off politely goes when all has left."""
+    sim, target = crowd(limits(3, 6, 18), 30, knows=False)
+    for number in range(1, 18):
+        dial(sim, target, number)
+    sim.run(1.0)
+    for number in range(1, 18 - staying):
+        sim.hosts[number - 1].pulls = False
+        peer_id = identity(number).peer_id
+        for _ in range(10):
+            sim.do(target, lambda it, to=peer_id: it.send(to, bytes(60_000), sim.now))
+        end = sim.now + 20.0
+        sim.do(target, lambda it, to=peer_id: it.disconnect(to, sim.now, deadline=end))
+    for number in range(18, 31):
+        target.node.pool.register_point(point(number), sim.now)
+    assert target.node.pool.active == 17
+    sim.do(target, lambda it: it.maintain(sim.now))
+    sim.run(60.0)
+    assert target.node.pool.active == left
 
 
 def test_whom_trimming_drops_differs_from_node_to_node():
