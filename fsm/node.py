@@ -317,8 +317,7 @@ class Node(Figures[M, Meta]):
         For example ``node.govern(lambda it: it.ban_peer(peer_id), now)``.
         """
         for link, reason in act(self._steward):
-            if link in self._reception.attempts:  # else gone with another of that peer
-                self._reception.close(link, reason, now)
+            self._reception.close(link, reason, now)
         for running in self.pool.running.values():
             self._treat(running, now)  # trust may have changed
         self._answerer.renew()

@@ -204,9 +204,7 @@ class Reception(Generic[M, Meta]):
 
     def _prefix_of(self, address: Address) -> Prefix:
         """Return for whom an address stands: who is exempt stands for nobody else."""
-        if self.acl.is_exempt(address):
-            return Prefix.of(address)
-        return prefix_of(address)
+        return Prefix.of(address) if self.acl.is_exempt(address) else prefix_of(address)
 
     # -- one link ----------------------------------------------------------------------
 
@@ -292,24 +290,16 @@ class Reception(Generic[M, Meta]):
     def close(
         self, link: int, reason: Disconnection, now: float, deadline: float | None = None
     ) -> None:
-        """End a link: nothing of theirs is delivered any more.
+        """End a link: nothing of theirs is delivered any more; harmless if it is gone.
 
         Nor is what they said on connections before it, which are over.
         """
-        attempt = self.attempts[link]
-        attempt.ours = True
-        self._silence(link, reason, now, deadline)
-        if attempt.told and attempt.peer is not None:
-            for before in self.inbox.before(link, attempt.peer.peer_id):
-                if before in self.attempts:  # else all that is left is that it is over
-                    self._silence(before, reason, now)
-
-    def _silence(
-        self, link: int, reason: Disconnection, now: float, deadline: float | None = None
-    ) -> None:
-        self.inbox.purge(link)
-        self.traffic.close(link, reason, now, deadline)
-        self.attend(link, now)
+        for each in (link, *self.inbox.before(link)):
+            if each in self.attempts:
+                self.attempts[each].ours = True
+                self.inbox.purge(each)
+                self.traffic.close(each, reason, now, deadline)
+                self.attend(each, now)
 
     # -- what a connection tells -------------------------------------------------------
 
