@@ -51,7 +51,7 @@ from ..spec.point import Point
 from ..spec.reasons import Disconnection, Reason
 from .machine import Table, Trigger, shared
 from .scope import Scope, may_teach, scope_of
-from .swap import Swap, Swaps
+from .swap import Swaps, agreed
 from .tally import Tally
 from .teaching import Teaching, party_of
 from .timers import Timers
@@ -438,7 +438,7 @@ class Answerer:
             return
         offer = self._offer(facts)
         if offer is not None:
-            self.swaps.agree(_swap(facts, message, offer[1]))
+            self.swaps.agree(agreed(facts, message.point, offer[1]))
             reply = Reply(facts.link, SwapAck(*offer), facts.peer_id)
             self._commands.append(reply)
 
@@ -462,7 +462,7 @@ class Answerer:
         ):
             self.tally.ignored += 1
             return
-        self.swaps.accept(_swap(facts, message, offered))
+        self.swaps.accept(agreed(facts, message.point, offered))
         self._dial()
 
     # -- helpers -----------------------------------------------------------------------
@@ -483,8 +483,7 @@ class Answerer:
     def _points_for(self, facts: Facts, now: float) -> tuple[Point, ...]:
         """Return what a peer is told."""
         if not self._told or now >= self._told_at + FRESH:
-            self._told = {}
-            self._told_at = now
+            self._told, self._told_at = {}, now
         scope = scope_of(facts.address)
         points = self._told.get(scope)
         if points is None:
@@ -518,11 +517,6 @@ class Answerer:
             if point and not facts.trusted and may_teach(to.address, point):
                 return point, facts.peer_id
         return None
-
-
-def _swap(facts: Facts, message: SwapRequest | SwapAck, drop: PeerId) -> Swap:
-    party = party_of(facts.address, facts.peer_id)
-    return Swap(facts.link, facts.peer_id, party, message.point, drop)
 
 
 # The class's own parts, named here because they are data.

@@ -150,10 +150,15 @@ class Inbox(Generic[M]):
         """Whether anything of a connection waits."""
         return link in self._boxes or link in self._held
 
-    def before(self, link: int, peer_id: PeerId) -> tuple[int, ...]:
-        """Return a peer's connections that have to be over, as told, before another."""
-        links = self._links.get(peer_id, ())
-        return links[: links.index(link)] if link in links else ()
+    def before(self, link: int) -> tuple[int, ...]:
+        """Return the connections for the end of which one is held back."""
+        box = self._held.get(link)
+        if box is None:
+            return ()
+        come = box[0]
+        assert type(come) is Joined
+        links = self._links[come.remote.peer_id]
+        return links[: links.index(link)]
 
     def put(self, item: Item[M]) -> None:
         """Add an item; for a message there must be room."""

@@ -270,27 +270,16 @@ class Reception(Generic[M, Meta]):
     def close(
         self, link: int, reason: Disconnection, now: float, deadline: float | None = None
     ) -> None:
-        """End a link: nothing of theirs is delivered any more.
+        """End a link: nothing of theirs is delivered any more; harmless if it is gone.
 
-        Nor is what they said on connections before it, which are over.  Harmless if it
-        has gone with another of that peer.
+        Nor is what they said on connections before it, which are over.
         """
-        attempt = self.attempts.get(link)
-        if attempt is None:
-            return
-        attempt.ours = True
-        self._silence(link, reason, now, deadline)
-        if attempt.told and attempt.peer is not None:
-            for before in self.inbox.before(link, attempt.peer.peer_id):
-                if before in self.attempts:  # else all that is left is that it is over
-                    self._silence(before, reason, now)
-
-    def _silence(
-        self, link: int, reason: Disconnection, now: float, deadline: float | None = None
-    ) -> None:
-        self.inbox.purge(link)
-        self.traffic.close(link, reason, now, deadline)
-        self.attend(link, now)
+        for each in (link, *self.inbox.before(link)):
+            if each in self.attempts:
+                self.attempts[each].ours = True
+                self.inbox.purge(each)
+                self.traffic.close(each, reason, now, deadline)
+                self.attend(each, now)
 
     # -- what a connection tells -------------------------------------------------------
 

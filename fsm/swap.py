@@ -36,7 +36,9 @@ import attrs
 from ..spec.identity import PeerId
 from ..spec.point import Point
 from .machine import RUNNERS, Row, States, Table, Trigger, shared
+from .teaching import party_of
 from .timers import Timers
+from .world import Facts
 
 #: Places that one party may have filled for us.
 STEERED_MAX: Final = 2
@@ -87,6 +89,12 @@ class Swap:
     party: Hashable
     dial: Point
     drop: PeerId
+
+
+def agreed(facts: Facts, dial: Point, drop: PeerId) -> Swap:
+    """Return a swap with whom we know something of; see `Swap`."""
+    party = party_of(facts.address, facts.peer_id)
+    return Swap(facts.link, facts.peer_id, party, dial, drop)
 
 
 @attrs.define(eq=False)
