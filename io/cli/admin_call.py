@@ -3,8 +3,7 @@
 An error of the node, or on the way to it, ends in 1, with nothing on standard output and
 on standard error ``Error:`` and the text, indented, as the reference's client does it.
 With ``--json``, which that client has not, the text is on standard output, too, as the
-member ``error`` of an object; but for ``watch`` and ``top``, of which each object is one of
-many.
+member ``error`` of an object; but for ``watch`` and ``top``, whose objects are of many.
 So does a command line that is wrong, with an empty line and the usage behind it: unlike
 all other commands of ours, for scripts that know the reference's.
 """
