@@ -220,8 +220,8 @@ def test_a_folder_that_cannot_be_written_is_told_in_a_line(tmp_path, monkeypatch
     monkeypatch.setattr(json_file.tempfile, "mkstemp", refuse)
     files.peers.symlink_to(os.devnull)
     assert files.unsavable() == (
-        f"{tmp_path}: acl.json, anchors.json cannot be saved: Permission denied; what they "
-        "would hold is lost when the node ends",
+        f"{tmp_path}: acl.json, anchors.json cannot be saved: Permission denied; what "
+        "they would hold is lost when the node ends",
     )
     files.acl.mkdir()
     assert [line.partition(" cannot")[0] for line in files.unsavable()] == [
