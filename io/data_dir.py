@@ -116,19 +116,23 @@ class DataDir:
         return (self.peers, self.acl, self.anchors)
 
     def unsavable(self) -> tuple[str, ...]:
-        """Say of which files nothing could be saved now, and why; one line each.
+        """Say which files could not be saved now, and why; a line for each reason.
 
         A folder may well be read-only: an identity, a configuration and an old lock need
         no more.  But whoever bans somebody should know that the ban will not last.
         """
-        found: list[str] = []
+        found: dict[str, list[str]] = {}
         for path in self.kept:
             try:
                 if not is_null(path):
                     check_writable(path)
             except OSError as exc:
-                found.append(f"{path} cannot be saved: {exc.strerror}")
-        return tuple(found)
+                found.setdefault(str(exc.strerror), []).append(path.name)
+        return tuple(
+            f"{self.folder}: {', '.join(names)} cannot be saved: {why}; what they would "
+            "hold is lost when the node ends"
+            for why, names in found.items()
+        )
 
     def lock(self) -> DataDirLock:
         """Make the folder if need be, and lock it; remove what a killed node left.

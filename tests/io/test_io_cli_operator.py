@@ -147,6 +147,20 @@ def test_a_node_runs_without_standard_error(tmp_path, style, closed):
     assert json.loads((tmp_path / "acl.json").read_text())["version"] == 1
 
 
+def test_no_file_gets_the_number_of_a_stream_that_is_closed(tmp_path):
+    code = (
+        "import os, sys; from tezos_p2p.io.cli.start import main; main(['spec']);"
+        "sys.exit(os.open(os.devnull, os.O_RDONLY))"
+    )
+    for closed in (2, 0):
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdout=subprocess.DEVNULL,
+            preexec_fn=lambda number=closed: os.close(number),
+        )
+        assert done.returncode > 2
+
+
 def test_a_log_without_a_stream_is_none(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     for style in ("text", "json"):
@@ -189,13 +203,13 @@ def test_what_cannot_be_saved_is_told_at_the_start_and_by_the_exit_code(tmp_path
     assert first < names.index("activate_layer")
     told = [line for line in lines if "cannot be saved" in line.get("what", "")]
     assert [line["level"] for line in told] == ["error"]
-    assert f"{tmp_path / 'acl.json'} cannot be saved: " in told[0]["what"]
+    assert f"{tmp_path}: acl.json cannot be saved: " in told[0]["what"]
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last == f"tezos-p2p: not saved: {tmp_path / 'acl.json'}; the log says why"
 
 
-def test_a_folder_that_cannot_be_written_is_told_for_each_file(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_told_in_a_line(tmp_path, monkeypatch):
     files = DataDir(tmp_path)
     assert files.unsavable() == ()
     assert list(tmp_path.iterdir()) == []
@@ -206,9 +220,14 @@ def test_a_folder_that_cannot_be_written_is_told_for_each_file(tmp_path, monkeyp
     monkeypatch.setattr(json_file.tempfile, "mkstemp", refuse)
     files.peers.symlink_to(os.devnull)
     assert files.unsavable() == (
-        f"{files.acl} cannot be saved: Permission denied",
-        f"{files.anchors} cannot be saved: Permission denied",
+        f"{tmp_path}: acl.json, anchors.json cannot be saved: Permission denied; what "
+        "they would hold is lost when the node ends",
     )
+    files.acl.mkdir()
+    assert [line.partition(" cannot")[0] for line in files.unsavable()] == [
+        f"{tmp_path}: acl.json",
+        f"{tmp_path}: anchors.json",
+    ]
 
 
 def test_a_broken_configuration_is_a_file_and_a_wrong_flag_is_usage(tmp_path, capsys):
