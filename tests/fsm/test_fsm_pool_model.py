@@ -689,7 +689,9 @@ class Tables(RuleBasedStateMachine):
     @rule(peer_id=a_peer)
     def complain_of_a_peer(self, peer_id):
         kicks = self.steward.greylist_peer(peer_id, COMPLAINT, self.now)
-        here = [link for link in self.of("running") if link.peer.peer_id == peer_id]
+        # Also who has gone, while the application was not told of that.
+        those = self.of_peer(peer_id)
+        here = [link for link in those if link.told or link.stage == "running"]
         for link in here:
             if self.offend(link.remote.address):
                 self.offend_as_peer(peer_id)
