@@ -153,7 +153,7 @@ class World(Protocol):
     def candidates(
         self, seen: Mapping[Point, None], start: float, most: int, now: float
     ) -> list[Point]:
-        """Return points that may be dialled now, best first (see `surroundings.dial_order`).
+        """Return points that may be dialled now, best first.
 
         Args:
             seen: those not to return.

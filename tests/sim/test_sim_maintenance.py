@@ -324,7 +324,7 @@ def test_banned_points_are_not_dialled_by_maintenance():
 
 @pytest.mark.parametrize("liars", [1, 2, 3])
 def test_who_was_away_for_a_moment_is_found_whatever_else_is_told(liars):
-    """Each liar tells of a hundred points that nobody answers at, then of one at a time."""
+    """Each liar tells of many points that nobody answers at, then of one at a time."""
     sim = Bad(7)
     own = limits(6, 12, 20, maintenance_idle_time=120.0)
     target = sim.add(point(0), node(0, *range(1, 21), limits=own), keeps=True)
@@ -456,8 +456,7 @@ def test_connections_that_are_leaving_do_not_count(staying, left):
         peer_id = identity(number).peer_id
         for _ in range(10):
             sim.do(target, lambda it, to=peer_id: it.send(to, bytes(60_000), sim.now))
-        end = sim.now + 20.0
-        sim.do(target, lambda it, to=peer_id: it.disconnect(to, sim.now, deadline=end))
+        sim.do(target, lambda it, to=peer_id: it.disconnect(to, sim.now, deadline=21.0))
     for number in range(18, 31):
         target.node.pool.register_point(point(number), sim.now)
     assert target.node.pool.active == 17
