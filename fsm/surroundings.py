@@ -142,8 +142,7 @@ class Surroundings(Generic[Meta]):
     def next_test(self, now: float) -> Point | None:
         """Return a point that diversity wants dialled, if maintenance might dial it."""
         diversity = self._diversity
-        if diversity is None:
-            return None
+        assert diversity is not None  # or nothing were due
         taken = diversity.incoming + diversity.outgoing + self._places.coming
         room = taken < self._wanted
 

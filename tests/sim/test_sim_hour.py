@@ -102,9 +102,11 @@ def test_two_hundred_find_together_stay_so_for_an_hour_and_outlive_sixty_of_them
     assert sum(host.up for host in sim.hosts) == 140
     assert sim.outside() == []
     sim.watch(300.0)
-    # Nobody but for a moment: those who are left are nearer to the threshold.
-    assert all(spell.seconds <= MIDDLE.maintenance_idle_time for spell in sim.spells)
-    assert sum(spell.seconds for spell in sim.spells) <= 0.01 * 140 * 300.0
+    # Some have healed to the threshold itself: who loses one then waits for the next
+    # regular run, at most.
+    idle = MIDDLE.maintenance_idle_time
+    assert all(it.least == 14 and it.seconds <= idle + 5.0 for it in sim.spells)
+    assert len(sim.spells) <= 5
 
 
 @pytest.mark.parametrize("seed", [1, 2])
