@@ -239,15 +239,15 @@ class Connection(Generic[M]):
         header, payload = self._codec.frame(message)
         return out.put(header, payload)
 
-    def send_encoded(self, header: bytes, payload: bytes) -> bool:
+    def send_encoded(self, header: bytes, payload: bytes, promises: bool = True) -> bool:
         """Queue a message that `MessageCodec.frame` has encoded, once for many peers.
 
-        Returns and raises as `send`.
+        Returns and raises as `send`; without ``promises`` no ``SendReady`` follows.
         """
         out = self._out
         if out is None or self.state is not State.OPEN:
             raise LocalProtocolError("send", self.state.name)
-        return out.put(header, payload)
+        return (out.put if promises else out.offer)(header, payload)
 
     def close(
         self, reason: Disconnection, now: float, deadline: float | None = None

@@ -36,7 +36,7 @@ class Outgoing:
 
     Attributes:
         fill: weight of what waits.
-        refused: greatest weight that was refused since `ready` last said True, or 0.
+        refused: greatest weight that `put` refused since `ready` last said True, or 0.
         sealed: bytes of plaintext that have left, ever.
     """
 
@@ -103,6 +103,13 @@ class Outgoing:
             self.fill = fill
             return True
         return self._put_anyhow(header, payload, size)
+
+    def offer(self, header: bytes, payload: bytes) -> bool:
+        """Do as `put`, but remember nothing of what there is no room for."""
+        refused = self.refused
+        taken = self.put(header, payload)
+        self.refused = refused
+        return taken
 
     def ready(self) -> bool:
         """Whether what was refused would be taken now; at most one True for it.

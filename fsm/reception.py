@@ -213,7 +213,7 @@ class Reception(Generic[M, Meta]):
         """Queue a message of this layer, if the link still carries any."""
         if link not in self.pool.running or not self.is_open(link):
             return False
-        taken = self.connection(link).send(message)
+        taken = self.connection(link).send_encoded(*self._codec.frame(message), False)
         self.traffic.settle(link, now)
         return taken
 
@@ -224,7 +224,7 @@ class Reception(Generic[M, Meta]):
         for link, running in self.pool.running.items():
             if running.peer.peer_id not in without and self.is_open(link):
                 self.tally.broadcast += 1
-                taken += self.connection(link).send_encoded(header, payload)
+                taken += self.connection(link).send_encoded(header, payload, False)
                 self.traffic.settle(link, now)
         return taken
 

@@ -259,14 +259,14 @@ class Solo(Generic[M]):
     def broadcast(self, message: ControlMessage | M, skip: Iterable[int] = ()) -> int:
         """Queue one message, encoded once, on all open links; return on how many.
 
-        Links without room miss it.
+        Links without room miss it; no ``SendReady`` follows for that.
         """
         header, payload = self._codec.frame(message)
         without = frozenset(skip)
         taken = 0
         for number, it in self._links.items():
             if it.connection.state is State.OPEN and number not in without:
-                taken += it.connection.send_encoded(header, payload)
+                taken += it.connection.send_encoded(header, payload, promises=False)
                 if not it.writing:
                     it.writing = True
                     self._commands.append(Write(number))

@@ -315,6 +315,20 @@ def test_what_was_refused_is_taken_once_there_is_room(
     assert it.machine.send(bytes(n))
 
 
+@pytest.mark.parametrize("promises", [False, True])
+def test_readiness_is_told_of_what_was_to_be_promised(
+    incoming: bool, runner: str, promises: bool
+) -> None:
+    it = sending(incoming, runner, 4 * TEN + 1)
+    one = raw(b"1234")[:6], b"1234"
+    while it.machine.send_encoded(*one, promises):
+        pass
+    while it.machine.wants_to_write:
+        it.sent += it.machine.data_to_send(1)
+        it.drain()
+    assert len(told(it, SendReady)) == promises
+
+
 @pytest.mark.parametrize(("more", "taken"), [(0, False), (1, True)])
 def test_the_outgoing_queue_takes_what_stays_strictly_below_its_limit(
     incoming: bool, runner: str, more: int, taken: bool

@@ -285,6 +285,27 @@ def test_a_refused_message_changes_nothing_but_what_is_remembered_of_it() -> Non
     assert it.leave() == [raw(b"one")]
 
 
+def test_what_is_offered_and_finds_no_room_is_not_remembered() -> None:
+    it = sender(limit=100)
+    big, small = raw(bytes(1_000)), raw(b"two")
+    assert it.out.offer(*parts(big))
+    assert not it.out.offer(*parts(small))
+    assert it.out.refused == 0
+    assert not it.out.put(*parts(small))
+    refused = it.out.refused
+    assert not it.out.offer(*parts(big))  # heavier: and who was refused waits no longer
+    assert it.out.refused == refused
+    assert b"".join(it.leave()) == big
+    assert it.out.ready()
+    assert not it.out.ready()
+    assert it.out.offer(*parts(small))
+    assert it.leave() == [small]
+
+
+def parts(message: bytes) -> tuple[bytes, bytes]:
+    return message[:6], message[6:]
+
+
 def test_without_a_limit_nothing_is_refused() -> None:
     it = sender(limit=None)
     for _ in range(1_000):

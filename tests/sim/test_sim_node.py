@@ -21,6 +21,7 @@ from tezos_p2p.fsm.admission import State
 from tezos_p2p.fsm.commands import Accept
 from tezos_p2p.fsm.inbox import Joined, Left, Message, Ready
 from tezos_p2p.fsm.machine import LocalProtocolError
+from tezos_p2p.spec.message import Advertise
 from tezos_p2p.spec.point import Point
 from tezos_p2p.spec.reasons import ErrorKind, Reason
 from tezos_p2p.spec.version import MAINNET
@@ -371,6 +372,31 @@ def test_a_full_queue_is_told_once_when_there_is_room():
     sim.run(1.0)
     assert [type(item) for item in one.items] == [Joined, Ready]
     assert len(messages(met.other)) == taken
+
+
+@pytest.mark.parametrize("by", ["broadcast", "reply"])
+@pytest.mark.parametrize("sends", [False, True])
+def test_room_is_told_of_to_who_was_refused_and_to_nobody_else(by, sends):
+    limits = attrs.evolve(IDLE, outgoing_message_queue_size=1000)
+    met = pair(limits=limits)
+    sim, one = met.sim, met.one
+    to = identity(1).peer_id
+    (link,) = one.node.pool.running
+
+    def flood(it):
+        while it.broadcast(bytes(200), sim.now):
+            pass
+        if by == "reply":
+            message = Advertise((point(7),) * 50)
+            assert not it._reception.put(link, message, sim.now)
+        if sends:
+            assert not it.send(to, bytes(200), sim.now)
+            assert not it.broadcast(bytes(200), sim.now)
+
+    sim.do(one, flood)
+    sim.run(1.0)
+    assert [type(item) for item in one.items] == [Joined, *[Ready] * sends]
+    assert sim.do(one, lambda it: it.send(to, bytes(200), sim.now))
 
 
 def test_a_stuck_application_stops_its_peer_and_nobody_else():
