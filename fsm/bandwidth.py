@@ -1,7 +1,10 @@
 """Who moves bytes next, and when: one cap, shared among links by weight.
 
 One `Shares` is one direction, sending or receiving.  A *unit* is what a link moves at
-one go: a write, or a read, of at most `UNIT_MAX` bytes where there is a cap.
+one go: a write, or a read, of at most `UNIT_MAX` bytes where there is a cap.  What is
+read is cut to an eighth of a second's worth, see `unit_of`, or a few who always have
+something would keep all others waiting for seconds, and newcomers for longer than a
+handshake may take; what is written, a chunk cannot be cut.
 
 **Whose turn.**  Links that have something to move stand in a ring.  In every round each
 may move a quantum, `QUANTUM` bytes times its weight; it goes on within the round while
@@ -47,6 +50,9 @@ from .timers import Timers
 
 #: Most bytes that are moved at one go under a cap; reads and writes are to be cut so.
 UNIT_MAX: Final = 65_535
+#: Units of a second's worth; and bytes below which no unit is cut for that.
+UNITS_A_SECOND: Final = 8
+UNIT_LEAST: Final = 4096
 #: Bytes that a link of weight 1 may move in a round.
 QUANTUM: Final = 16_384
 #: The least weight; lesser ones count as this.
@@ -64,6 +70,13 @@ Policy = Literal["fair", "score"]
 # Where a link stands that is not in the ring: nowhere, or waiting for its own cap.
 _OUT: Final = -1
 _HELD: Final = -2
+
+
+def unit_of(cap: int | None) -> int:
+    """Return the most bytes of a unit that can be cut, under a cap in bytes a second."""
+    if cap is None:
+        return UNIT_MAX
+    return min(UNIT_MAX, max(UNIT_LEAST, cap // UNITS_A_SECOND))
 
 
 def clamped(weight: float) -> float:

@@ -14,7 +14,7 @@ from ..spec.message import MessageCodec
 from .acl import Acl
 from .admission import Rules
 from .answerer import Answerer
-from .bandwidth import UNIT_MAX, Shares
+from .bandwidth import UNIT_MAX, Shares, unit_of
 from .discovery import Discovery
 from .diversity import Diversity, Eviction
 from .local import Local
@@ -81,6 +81,7 @@ def assemble(
         up is not None,
         down is not None,
         max(1, UNIT_MAX - (limits.binary_chunks_size or UNIT_MAX)),
+        unit_of(_bytes(down)),
     )
     rules = Rules(threshold, most, settings.private_mode)
     reception = Reception(local, codec, settings, rules, pool, acl, traffic, diversity)
@@ -155,6 +156,10 @@ def _keeper(diversity: Diversity) -> Callable[[PointInfo, float], bool]:
     return worth_keeping
 
 
-def _shares(speed: int | None, settings: Settings[Any]) -> Shares:
+def _bytes(speed: int | None) -> int | None:
     # The limit is in KiB.
-    return Shares(None if speed is None else speed * 1024, settings.shares, 0.0)
+    return None if speed is None else speed * 1024
+
+
+def _shares(speed: int | None, settings: Settings[Any]) -> Shares:
+    return Shares(_bytes(speed), settings.shares, 0.0)

@@ -77,6 +77,7 @@ class Traffic(Generic[M]):
         rations_up: whether what is sent is capped: in all, or any link's.
         rations_down: the same for what is received.
         most_room: bytes that one turn under a cap may send; a chunk more is a unit.
+        most_read: bytes that are read at once under a cap.
 
     Attributes:
         lines: every link that is not lost yet.
@@ -89,6 +90,7 @@ class Traffic(Generic[M]):
     rations_up: bool
     rations_down: bool
     most_room: int = 1
+    most_read: int = UNIT_MAX
     lines: dict[int, Line[M]] = attrs.field(factory=dict[int, Line[M]], init=False)
     timers: Timers = attrs.field(factory=Timers, init=False)
     commands: deque[NodeCommand] = attrs.field(factory=deque[NodeCommand], init=False)
@@ -284,7 +286,7 @@ class Traffic(Generic[M]):
         allowance = 0 if line.closing else line.connection.read_allowance
         if allowance and self.rations_down:
             if self.down.may(link, now):
-                allowance = min(allowance, UNIT_MAX)
+                allowance = min(allowance, self.most_read)
             else:
                 allowance, line.starved = 0, True
                 self.timers.set(DOWN, self.down.next_timeout())

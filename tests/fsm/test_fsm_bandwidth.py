@@ -19,12 +19,15 @@ from tezos_p2p.fsm.bandwidth import (
     BURST_MAX,
     LATENESS,
     QUANTUM,
+    UNIT_LEAST,
     UNIT_MAX,
+    UNITS_A_SECOND,
     WEIGHT_MAX,
     WEIGHT_MIN,
     Policy,
     Shares,
     clamped,
+    unit_of,
 )
 from tezos_p2p.fsm.machine import LocalProtocolError
 
@@ -991,3 +994,22 @@ def _agrees(shares: Shares, waits: set[int]) -> None:
     held = [link for link, it in shares._links.items() if it.slot == -2]
     assert shares._holding == len(held)
     assert shares._promised >= 0
+
+
+@pytest.mark.parametrize(
+    ("cap", "unit"),
+    [
+        (None, UNIT_MAX),
+        *[(0, UNIT_LEAST), (1, UNIT_LEAST), (UNIT_LEAST * UNITS_A_SECOND, UNIT_LEAST)],
+        (64 * KIB, 8 * KIB),
+        *[
+            (8 * UNIT_MAX - 1, UNIT_MAX - 1),
+            (8 * UNIT_MAX, UNIT_MAX),
+            (1 << 40, UNIT_MAX),
+        ],
+    ],
+)
+def test_what_is_read_at_once_is_an_eighth_of_a_second_within_bounds(
+    cap: int | None, unit: int
+) -> None:
+    assert unit_of(cap) == unit

@@ -10,7 +10,7 @@ import pytest
 from nodes import Sim, identity, node, point
 from scenes import IDLE, dial, messages
 
-from tezos_p2p.fsm.bandwidth import UNIT_MAX
+from tezos_p2p.fsm.bandwidth import UNIT_LEAST, UNIT_MAX
 from tezos_p2p.fsm.policy import BY_SCORE, Treatment
 
 KIB = 1024
@@ -175,6 +175,21 @@ def test_any_ten_seconds_are_within_the_cap_and_nearly_all_of_it_is_used(way, co
     least, most = windows(star.moved(), begun, star.now)
     assert most <= 10 * cap * KIB + 2 * UNIT_MAX
     assert least >= 0.95 * 10 * cap * KIB
+
+
+@pytest.mark.parametrize(("count", "cap"), [(1, 16), (2, 16), (1, 24), (4, 64)])
+def test_newcomers_get_a_word_in_beside_those_who_always_say_something(count, cap):
+    star = Star("down", count, cap=cap, sizes=(60_000,))
+    begun = star.now
+    star.run(10.0)
+    for number in range(count + 1, count + 4):
+        host = star.sim.add(point(number), node(number, limits=ROOMY))
+        dial(star.sim, host, 0)
+        star.run(12.0)
+        assert star.hub.node.pool.by_peer(peer(number)) is not None
+    least, most = windows(star.moved(), begun, star.now)
+    assert most <= 10 * cap * KIB + 2 * UNIT_MAX
+    assert least >= 0.95 * 10 * cap * KIB - UNIT_LEAST
 
 
 @pytest.mark.parametrize("way", WAYS)
