@@ -122,7 +122,8 @@ def assemble(
         reception.tally,
     )
     discovery = None
-    if settings.nearby:
+    # Who is private hides, and without maintenance nobody needs neighbours.
+    if settings.nearby and not settings.private_mode and idle_time is not None:
         discovery = Discovery(
             local.identity.peer_id, settings.listening or local.port, local.runner
         )

@@ -34,7 +34,8 @@ class Settings(Generic[Meta]):
             there, or None.
         private_mode: connect to trusted points only, and admit only the trusted.
         discovers: whether lists of points are asked for, given and learned from.
-        nearby: whether the local network is told where we listen, and listened to.
+        nearby: whether the local network is told where we listen, and listened to; in
+            private mode and without maintenance it is neither.
         listening: TCP port of which the local network is told, if it is another than the
             announced one, else 0.
         backoff: when a point is dialled again.

@@ -178,7 +178,7 @@ def test_what_the_system_refuses_is_told():
 
 
 def test_neighbours_are_told_when_they_are_new_and_not_ourselves():
-    made = node(0, limits=IDLE, nearby=True)
+    made = node(0, nearby=True)
     made.start(0.0, 0.0)
     made.pool.add_own_point(point(2))
     for number in (1, 1, 2):

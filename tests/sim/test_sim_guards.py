@@ -479,7 +479,7 @@ def test_a_link_that_is_about_to_end_carries_no_message_of_this_layer():
 
 
 def test_what_waits_for_its_time_is_answered_beside_discovery_as_well():
-    met = pair(nearby=True)
+    met = pair(limits=limits(0, 4, 7), nearby=True)
     sim, one, other = met.sim, met.one, met.other
     other.node.pool.register_point(point(5), sim.now).known_public = True
     kinds(one), kinds(other)
@@ -702,8 +702,24 @@ def test_a_link_that_was_starved_once_is_read_on_after_a_full_queue_as_well():
     assert len(messages(one)) == 60
 
 
+@pytest.mark.parametrize("case", ["private", "without maintenance"])
+def test_who_hides_or_needs_nobody_neither_announces_itself_nor_hears_of_neighbours(case):
+    private = case == "private"
+    own = limits(1, 2, 4) if private else IDLE
+    made = started(limits=own, nearby=True, private_mode=private)
+    data = DATAGRAM.encode(Datagram(identity(1).peer_id, 9732))
+    made.receive_datagram(data, point(1).address, 0.5)
+    told, now = [], 0.0
+    while now is not None and now < 60.0:
+        made.handle_timeout(now)
+        told += [each for each in orders(made) if isinstance(each, Shout)]
+        now = made.next_timeout()
+    assert told == []
+    assert point(1) not in made.pool.known_points
+
+
 def test_a_node_goes_on_announcing_itself():
-    made = started(nearby=True)
+    made = started(limits=limits(0, 0, 4), nearby=True)
     shouts, now = [], 0.0
     while now < 6.0:
         shouts += [now for each in orders(made) if isinstance(each, Shout)]

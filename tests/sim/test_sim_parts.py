@@ -409,7 +409,7 @@ def test_a_swap_that_cannot_be_dialled_has_failed(monkeypatch, swapping):
 
 
 def test_a_datagram_from_nobody_teaches_nothing():
-    made = node(0, limits=IDLE, nearby=True)
+    made = node(0, nearby=True)
     made.start(0.0, 0.0)
     made.receive_datagram(b"hello?", point(1).address, 0.0)
     assert made.pool.known_points == {}
