@@ -474,7 +474,8 @@ class Solo(Generic[M]):
             if self._running >= self._local.limits.max_connections:
                 motive = Motive.TOO_MANY_CONNECTIONS
             elif self._judge is not None and (judged := self._judge(remote)) is not None:
-                motive = judged
+                # Whatever else a judge returns lets nobody in.
+                motive = judged if isinstance(judged, Motive) else Motive.NO_MOTIVE
         if isinstance(motive, Motive):
             connection.refuse(motive, (), event.at)
         else:

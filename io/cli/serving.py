@@ -57,7 +57,12 @@ async def _serve(
     try:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await stop.wait()
+                while not stop.is_set():
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(stop.wait(), _PAUSE)
+                    # Who came and went before it could be accepted is nobody's to serve.
+                    served = frozenset(peer.link for peer in peers)
+                    desk.release(functools.partial(_is_gone, core, served))
     finally:
         await listener.close()
         await accepting

@@ -606,6 +606,16 @@ def test_whom_the_judge_refuses_hears_the_motive():
     assert met == [Identity.of_secret(b"\x02" * 32).peer_id] * 2
 
 
+@pytest.mark.parametrize("judged", [False, True, "no", 0])
+def test_a_judge_that_says_neither_none_nor_a_motive_lets_nobody_in(judged):
+    it = world({}, {"judge": lambda _: judged})
+    it.dial()
+    it.advance(1)
+    assert it.why(0).reason is Reason.AUTHENTICATION_REJECTED_BY_PEER
+    assert it.why(0).motive is Motive.NO_MOTIVE
+    assert it.told(0, Established) == []
+
+
 def test_another_network_is_refused_before_the_judge_is_asked():
     def judge(remote):
         raise AssertionError("not asked")
