@@ -161,6 +161,10 @@ def test_maintenance_drops_those_who_are_too_many(world):
         ours.connect(each.point)
     assert ours.maintain() is True
     assert len(ours.known) == 3
+    with pytest.raises(NotConnected):
+        ours.connect(theirs[3].point)  # the threshold is reached
+    reception = ours.core._reception
+    reception._rules = attrs.evolve(reception._rules, threshold=4)
     # One too many: it may be gone again before it was seen.
     with contextlib.suppress(NotConnected):
         ours.connect(theirs[3].point)

@@ -469,9 +469,7 @@ def test_nothing_spins_when_all_that_is_too_much_is_spared():
 def test_connections_that_are_leaving_do_not_count(staying, left):
     """Thresholds 4, 5, 10, 14: whoever is sent off politely goes when all has left."""
     sim, target = crowd(limits(3, 6, 18), 30, knows=False)
-    for number in range(1, 18):
-        dial(sim, target, number)
-    sim.run(1.0)
+    overfill(sim, target, range(1, 18))
     for number in range(1, 18 - staying):
         sim.hosts[number - 1].pulls = False
         peer_id = identity(number).peer_id
