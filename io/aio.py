@@ -208,8 +208,6 @@ class Connection(Generic[M]):
             reason: for logs.
             timeout: seconds that this may take at most; 0 flushes nothing.
         """
-        if self._driver.disowned:
-            return
         try:
             if not self._machine.ended:
                 why = Disconnection(Reason.USER, text=reason)
@@ -225,7 +223,7 @@ class Connection(Generic[M]):
 
     def abort(self, reason: str = "") -> None:
         """Close at once, whatever is queued; harmless when it has ended."""
-        if self.link in self._core and not self._driver.disowned:
+        if self.link in self._core:
             why = Disconnection(Reason.USER, text=reason)
             self._core.forget(self.link, self._driver.clock(), why)
             self._driver.pump()
@@ -348,8 +346,6 @@ class Listener(Generic[M]):
 
     async def close(self) -> None:
         """Stop listening; end handshakes in progress, and whom nobody has accepted."""
-        if self._driver.disowned:
-            return
         if not self.closed:
             self.closed = True
             self._driver.close_door()

@@ -30,7 +30,6 @@ from .ends import (
     keep_memory,
     report,
 )
-from .forks import own, refuse
 from .sockets import configure, open_for, point_of
 
 C_co = TypeVar("C_co", bound=Core, covariant=True)
@@ -135,9 +134,6 @@ class Driver(Generic[C_co]):
         self._door: socket.socket | None = None
         self._on_accept: Callable[[int], object] = _ignore
         self._arrivals: set[asyncio.Task[Any]] = set()
-        #: Whether it is of no use in this process.
-        self.disowned = False
-        own(self)
 
     # -- from the sockets --------------------------------------------------------------
 
@@ -218,13 +214,6 @@ class Driver(Generic[C_co]):
         while self._arrivals:
             await asyncio.gather(*self._arrivals, return_exceptions=True)
             await asyncio.sleep(0)  # `gather` of what is done does not let callbacks run
-
-    def disown(self) -> None:
-        """Let go of all: in a process that was forked, it is its parent's."""
-        self.disowned = True
-        self._wires.clear()  # the loop has them
-        self._to_write.clear()
-        vars(self)["pump"] = refuse  # asking each time would take longer
 
     def pump(self) -> None:
         """Carry out what the core wants; to be called after each of its inputs."""

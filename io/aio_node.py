@@ -218,8 +218,6 @@ class Node(NodeEnds[M, Meta]):
                 self._door.close()
             self.on_news()
             return
-        if driver.disowned:
-            return
         began = not self.stopped
         try:
             if began:

@@ -203,8 +203,6 @@ class Connection(Generic[M]):
             reason: for logs.
             timeout: seconds that this may take at most; 0 flushes nothing.
         """
-        if self._lock.disowned:
-            return
         try:
             with self._lock:
                 self._driver.guard()
@@ -224,8 +222,6 @@ class Connection(Generic[M]):
 
     def abort(self, reason: str = "") -> None:
         """Close at once, whatever is queued; harmless when it has ended."""
-        if self._lock.disowned:
-            return
         with self._lock:
             if self.link in self._core:
                 self._driver.guard()
@@ -375,8 +371,6 @@ class Listener(Generic[M]):
 
     def close(self) -> None:
         """Stop listening; end handshakes in progress, and whom nobody has accepted."""
-        if self._driver.lock.disowned:
-            return
         with self._driver.lock:
             if not self.closed:
                 self.closed = True

@@ -29,7 +29,6 @@ from .ends import (
     keep_memory,
     report,
 )
-from .forks import own
 from .interrupts import INTERRUPTS, StepLock, in_main_thread, select_without, wait_on
 from .sockets import Bell, Wire, configure, open_for, point_of
 
@@ -82,13 +81,13 @@ class Driver(Generic[C_co]):
         self._turning: int | None = None
         # Without a thread, the one that may use it.
         self._user: int | None = None
-        own(self)
 
     # -- from the sockets --------------------------------------------------------------
 
     def made(self, link: int, wire: Wire) -> None:
         """A socket is connected."""
-        if error := wire.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        error = wire.sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if error:
             self.lost(link, error)
             return
         wire.connecting = False
@@ -169,15 +168,6 @@ class Driver(Generic[C_co]):
             self._door = None
             self._changed.notify_all()
             self.pump()
-
-    def disown(self) -> None:
-        """Let go of copies: in a process that was forked, all is its parent's."""
-        self.lock.disown()
-        INTERRUPTS.release(self._changed)
-        for sock in (self._door, *(wire.sock for wire in self._wires.values())):
-            if sock is not None:
-                sock.close()
-        self._finish()
 
     def pump(self) -> None:
         """Carry out what the core wants; to be called after each of its inputs.
@@ -308,9 +298,14 @@ class Driver(Generic[C_co]):
     def _dial(self, link: int, point: Point) -> None:
         try:
             sock, address = open_for(point)
-            wire = self._wires[link] = Wire(sock, connecting=True)
-            with contextlib.suppress(BlockingIOError, InterruptedError):
-                sock.connect(address)
+        except OSError as exc:
+            self.lost(link, exc.errno)
+            return
+        wire = self._wires[link] = Wire(sock, connecting=True)
+        try:
+            sock.connect(address)
+        except (BlockingIOError, InterruptedError):
+            self._ask_for(link, wire)
         except OSError as exc:
             self.lost(link, exc.errno)
         else:

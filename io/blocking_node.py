@@ -86,12 +86,6 @@ class NodeDriver(Driver[Core[M, Meta]], Generic[M, Meta]):
             self._nearby.close()
             self._nearby = None
 
-    def disown(self) -> None:
-        """Let go of copies, of the socket for datagrams too."""
-        if self._nearby is not None:
-            self._nearby.close()
-        super().disown()
-
     def claim(self) -> None:
         """Without a thread of its own, be for the thread that asks first, and no other.
 
@@ -267,8 +261,6 @@ class Node(NodeEnds[M, Meta]):
             RuntimeError: it was called by ``on_event``, which must not wait.
         """
         driver, began = self._driver, False
-        if self._lock.disowned:
-            return
         try:
             with self._lock:
                 if not self._started:

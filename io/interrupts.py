@@ -25,8 +25,6 @@ from enum import Enum
 from types import FrameType
 from typing import Final, TypeVar
 
-from .forks import refuse
-
 T = TypeVar("T")
 
 
@@ -120,31 +118,13 @@ INTERRUPTS: Final = _Interrupts()
 
 
 class StepLock(_thread.RLock):  # type: ignore[misc]  # final in typeshed only
-    """A lock whose last letting go raises the interrupt that was kept meanwhile.
-
-    Attributes:
-        disowned: whether it is of no use in this process.
-    """
-
-    disowned = False
+    """A lock whose last letting go raises the interrupt that was kept meanwhile."""
 
     def __exit__(self, *_: object) -> None:
         """Let go."""
         self.release()
         if INTERRUPTS.kept:
             INTERRUPTS.deliver()
-
-    def disown(self) -> None:
-        """Be taken by nobody any more: who held it may be in another process."""
-        # Asking each time would take longer.
-        self.__class__ = _NobodysLock  # pyright: ignore[reportAttributeAccessIssue]  # a subclass without more
-
-
-class _NobodysLock(StepLock):  # type: ignore[misc]  # final in typeshed only
-    disowned = True
-
-    def __enter__(self, blocking: bool = True, timeout: float = -1) -> bool:  # typeshed's
-        refuse()
 
 
 _main = threading.main_thread().ident
