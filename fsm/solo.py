@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar, cast
 
 import attrs
 
@@ -474,8 +474,9 @@ class Solo(Generic[M]):
             if self._running >= self._local.limits.max_connections:
                 motive = Motive.TOO_MANY_CONNECTIONS
             elif self._judge is not None and (judged := self._judge(remote)) is not None:
-                # Whatever else a judge returns lets nobody in.
-                motive = judged if isinstance(judged, Motive) else Motive.NO_MOTIVE
+                # Of callers without types: whatever else it returns lets nobody in.
+                said = cast("object", judged)
+                motive = said if isinstance(said, Motive) else Motive.NO_MOTIVE
         if isinstance(motive, Motive):
             connection.refuse(motive, (), event.at)
         else:
