@@ -261,7 +261,7 @@ def test_a_file_in_place_of_the_folder_is_called_so(tmp_path, capsys):
         assert ONE_LINE.fullmatch(err)
         # Of a long path the middle is left out.
         assert "identi" in err
-        assert "' is no folder; name the folder that config.json is in" in err
+        assert " is no folder; name the folder that config.json is in" in err
         assert "mend it" not in err
 
 
