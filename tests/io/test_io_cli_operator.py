@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from inspect import cleandoc
 
 import attrs
 import pytest
@@ -325,7 +326,9 @@ def test_what_is_wrong_is_said_in_the_words_of_people(arguments, said, capsys):
 def test_each_flag_of_a_node_says_what_it_does(capsys):
     assert main(["run", "--help"]) == 0
     out = capsys.readouterr().out
-    about = dict(re.findall(r"^        (\w+): (.*(?:\n {12}.*)*)", Flags.__doc__, re.M))
+    about = dict(
+        re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", cleandoc(Flags.__doc__), re.M)
+    )
     assert list(about) == [field.name for field in attrs.fields(Flags)]
     for name, text in about.items():
         assert f"  --{name.replace('_', '-')}" in out
