@@ -40,6 +40,18 @@ def link_of(host):
     return link
 
 
+def gone_untold():
+    """Return a network, and a node to which somebody has said much and then left."""
+    met = pair()
+    sim, one, other = met.sim, met.one, met.other
+    one.pulls = False
+    say(sim, other, *[10] * 30)
+    sim.run(1.0)
+    sim.do(other, lambda it: it.disconnect(US, sim.now))
+    sim.run(1.0)
+    return sim, one
+
+
 def test_what_was_said_is_pulled_after_they_went():
     met = pair()
     sim, one, other = met.sim, met.one, met.other
@@ -78,25 +90,13 @@ def test_a_reset_behind_a_full_queue_is_told_behind_the_messages():
     ids=["peer", "address"],
 )
 def test_whoever_is_banned_after_going_is_heard_no_more(ban):
-    met = pair()
-    sim, one, other = met.sim, met.one, met.other
-    one.pulls = False
-    say(sim, other, *[10] * 30)
-    sim.run(1.0)
-    sim.do(other, lambda it: it.disconnect(US, sim.now))
-    sim.run(1.0)
+    sim, one = gone_untold()
     sim.do(one, lambda it: it.govern(ban, sim.now))
     assert pull(one) == ["Left"]
 
 
 def test_whoever_is_disconnected_after_going_is_heard_no_more():
-    met = pair()
-    sim, one, other = met.sim, met.one, met.other
-    one.pulls = False
-    say(sim, other, *[10] * 30)
-    sim.run(1.0)
-    sim.do(other, lambda it: it.disconnect(US, sim.now))
-    sim.run(1.0)
+    sim, one = gone_untold()
     assert isinstance(one.node.receive(), Message)
     assert sim.do(one, lambda it: it.disconnect(THEM, sim.now))
     left = one.node.receive()
@@ -108,13 +108,7 @@ def test_whoever_is_disconnected_after_going_is_heard_no_more():
 
 
 def test_whoever_has_gone_is_greylisted_for_what_the_application_pulls_afterwards():
-    met = pair()
-    sim, one, other = met.sim, met.one, met.other
-    one.pulls = False
-    say(sim, other, *[10] * 30)
-    sim.run(1.0)
-    sim.do(other, lambda it: it.disconnect(US, sim.now))
-    sim.run(1.0)
+    sim, one = gone_untold()
     why = Disconnection(Reason.USER, text="an invalid block")
 
     def greylist(s):
